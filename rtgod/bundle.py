@@ -64,12 +64,15 @@ class DecoderBundle:
     confidence : Confidence or None
         Model of how sure a ranking may be, in bundles of older versions; None in newer ones.
     chances : Chances or None
-        Model of how sure a ranking may be; None if it was not learned.
+        Model of how sure a ranking of what is seen may be; None if it was not learned.
     training : Training
         Acquisition of the training runs; bundles of older versions give the subject alone.
     response : ndarray of shape (n_voxels,), float32, or None
         Weights that read from a pattern how strong a response it holds; None if they were not learned, as in bundles
         of older versions.
+    imagined_chances : Chances or None
+        Model of how sure a ranking of what is imagined may be; None if it was not learned, as in bundles of older
+        versions.
     plain_categories : bool
         Whether each unit stands for one candidate, instead of a feature of how candidates look.
     bundle_id : str
@@ -101,6 +104,7 @@ class DecoderBundle:
     chances: Chances | None = None
     response: Float32Array | None = None
     plain_categories: bool = False
+    imagined_chances: Chances | None = None
     bundle_id: str = ""
 
     @property
@@ -139,6 +143,7 @@ class DecoderBundle:
                     "confidence": self.confidence and asdict(self.confidence),
                     "training": asdict(self.training),
                     "chances": self.chances and asdict(self.chances),
+                    "imagined_chances": self.imagined_chances and asdict(self.imagined_chances),
                     "plain_categories": self.plain_categories,
                     "settings": self.settings.model_dump(mode="json"),
                     "provenance": dict(self.provenance),
@@ -226,9 +231,9 @@ class DecoderBundle:
         """
         names = tuple(c.name for c in self.candidates)
         confidence: Confidence | Judge | None = self.confidence
-        if self.chances:
-            is_new = self.chances.are_new([c.category_id for c in self.candidates])
-            confidence = Judge(self.chances, is_new, self.response)
+        if chances := self.chances or self.imagined_chances:
+            is_new = chances.are_new([c.category_id for c in self.candidates])
+            confidence = Judge(self.chances, is_new, self.response, self.imagined_chances)
         return Pipeline(
             self.reference, self.noise, decoder, category_index, names, run, self.settings, repeats, confidence
         )
@@ -272,6 +277,7 @@ class DecoderBundle:
             confidence=TypeAdapter(Confidence | None).validate_python(header.get("confidence")),
             training=_training_of(header),
             chances=TypeAdapter(Chances | None).validate_python(header.get("chances")),
+            imagined_chances=TypeAdapter(Chances | None).validate_python(header.get("imagined_chances")),
             plain_categories=TypeAdapter(bool).validate_python(header.get("plain_categories", False)),
             response=arrays.get("response"),
             bundle_id=bundle_id_of(header),

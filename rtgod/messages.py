@@ -90,17 +90,20 @@ class Block:
     label : str
         Label shared by all blocks, also of other runs, that show or imagine the same thing; it need not tell which.
         Empty if the block has no such label.
+    imagined : bool
+        Whether the participant imagines what the block is about; otherwise it is seen.
 
     Examples
     --------
     >>> import rtgod
     >>> rtgod.Block(onset_s=20.0, duration_s=6.0, label=rtgod.label_of("n00000000"))
-    Block(onset_s=20.0, duration_s=6.0, label='bdf28e96')
+    Block(onset_s=20.0, duration_s=6.0, label='bdf28e96', imagined=False)
     """
 
     onset_s: float
     duration_s: float
     label: str = ""
+    imagined: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.onset_s) and self.onset_s >= 0 and 0 < self.duration_s < math.inf):
@@ -619,6 +622,7 @@ class NewBlock:
         Name of the run in this session.
     onset_s, duration_s : float
     label : str
+    imagined : bool
         As in `Block`.
     """
 
@@ -628,6 +632,7 @@ class NewBlock:
     onset_s: float
     duration_s: float
     label: str = ""
+    imagined: bool = False
 
     def __post_init__(self) -> None:
         _check_client(self.client)
@@ -641,7 +646,7 @@ class NewBlock:
     @property
     def block(self) -> Block:
         """The block, as a run lists it."""
-        return Block(self.onset_s, self.duration_s, self.label)
+        return Block(self.onset_s, self.duration_s, self.label, self.imagined)
 
     def in_run(self, run: Run) -> Run:
         """Return the run with this block after those that it lists.

@@ -68,6 +68,7 @@ class Pipeline(Stateful):
         self._confidence = confidence
         self._names = names
         self._n_top = settings.ranking.n_top
+        self._blocks = run.blocks
 
     def extend(self, run: Run) -> None:
         """Take in blocks that the run did not list before.
@@ -81,6 +82,7 @@ class Pipeline(Stateful):
             `rtgod.preprocessing.design_matrix.columns_of`.
         """
         self._front.extend(run)
+        self._blocks = run.blocks
 
     def step(self, volume: Volume, *, rank: bool = True) -> tuple[Answer, Pattern | None]:
         """Process the next volume of the run.
@@ -118,7 +120,13 @@ class Pipeline(Stateful):
             weights = self._confidence.weights if isinstance(self._confidence, Judge) else None
             response = None if weights is None else response_of(weights, sample.values)
             probability = self._confidence.of_ranking(
-                order, scores, category_index.n_candidates, sample.n_volumes, sample.n_blocks, response
+                order,
+                scores,
+                category_index.n_candidates,
+                sample.n_volumes,
+                sample.n_blocks,
+                response,
+                imagined=sample.block is not None and self._blocks[sample.block].imagined,
             )
         ranking = Ranking(
             run_id=volume.run_id,

@@ -142,6 +142,7 @@ def evaluate(
         from calibration.reports.evaluation_tables import TABLES
         from calibration.reports.html_page import PageTable
         from calibration.reports.provenance import notes_on_published, notes_on_runs
+        from calibration.reports.reliability import PICTURE
         from calibration.samples.assemble import gather_study
         from calibration.training.dry_run import plan_calibration, plan_study
         from calibration.training.plan_tables import print_events, print_notes, print_plan
@@ -155,7 +156,7 @@ def evaluate(
         settings, decoder, decoder_settings, lambda: network_shown(runs, images, candidates, network_options), out,
         show=show_settings, dry_run=dry_run,
     )  # fmt: skip
-    files = ABLATION if ablate else (PAGE, *TABLES)
+    files = ABLATION if ablate else (PAGE, PICTURE, *TABLES)
     if out is not None and not dry_run:
         check_new(out, files, overwrite=overwrite)
     dataset_options = DatasetOptions(

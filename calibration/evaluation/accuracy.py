@@ -187,10 +187,13 @@ class Confidences:
         Probability that the true category is first, in the first five, in the first ten; of rankings that have chances.
     hit : ndarray of shape (n_rankings, 3), bool
         Whether the true category was there.
+    trials : tuple of hashable
+        Trial of each ranking; rankings of one trial depend on each other.
     """
 
     probability: Float64Array
     hit: BoolArray
+    trials: tuple[Hashable, ...]
 
 
 def interval_over(labels: Sequence[object], values: Float64Array) -> tuple[float, float, float]:

@@ -19,6 +19,7 @@ from calibration.evaluation.accuracy import (
     identification,
     units_of,
 )
+from calibration.evaluation.confidences import confidences_of, learn_fold
 from calibration.evaluation.homology import Homology, areas_of, homology
 from calibration.evaluation.predictions import (
     CandidateScores,
@@ -36,14 +37,10 @@ from calibration.metrics.statistics import share_interval
 from calibration.parallel.progress import Report, in_pool
 from calibration.samples.left_out import LeftOutCounts, added, without_candidates
 from calibration.samples.study import CandidateFeatures, Fold, Samples, Study
-from calibration.samples.whitening import TrainingSamples
-from calibration.training.confidence import Rankings
-from calibration.training.held_out_rankings import Learned, learn_from_rankings
+from calibration.training.held_out_rankings import Learned
 from calibration.training.penalty_choice import warnings_at
 from rtgod.decoding.category_index import CategoryIndex, index_categories
-from rtgod.decoding.decoder import response_of
 from rtgod.messages import Float64Array
-from rtgod.preprocessing.noise_model import NoiseCovariance
 from rtgod.settings import NoiseSettings, PipelineSettings, RankingSettings
 
 #: Number of random draws of runs for each number of training runs.
@@ -77,8 +74,8 @@ class Evaluation:
         Identification accuracy of each kind's single blocks, for each of `n_runs`.
     semantic : mapping of str to SemanticErrors
         Semantic errors of each kind; empty without a table of hypernyms.
-    learned : Learned or None
-        Confidence and layer weights from the training samples; None if the samples were split into several folds.
+    learned : tuple of Learned
+        Confidence and layer weights from the training samples of each fold.
     confidence : mapping of str to Confidences
         Confidences of the tests by kind, for kinds that have chances.
     n_folds : int
@@ -104,7 +101,7 @@ class Evaluation:
     n_runs: tuple[int, ...]
     by_runs: Mapping[str, tuple[tuple[float, float, float], ...]]
     semantic: Mapping[str, SemanticErrors]
-    learned: Learned | None
+    learned: tuple[Learned, ...]
     confidence: Mapping[str, Confidences]
     n_folds: int
     tallies: tuple[LeftOutCounts, ...] = ()
@@ -147,19 +144,16 @@ def evaluate(
     folds = [fold.select_voxels(study.regions[study.main_region]) for fold in study.folds]
     fitted = fits[study.main_region]
     n_runs, by_runs = _against_runs(folds, candidates, settings, decoder, pool, report)
-    learned = None
-    if len(folds) == 1 and folds[0].training.windows is not None:
-        report("confidence", 0, 1)
-        samples = folds[0].training.whitened(fitted[0].shape)
-        without = TrainingSamples(folds[0].training, folds[0].noise, settings.noise).whitened
-        learned = learn_from_rankings(samples, fitted[0].trained, decoder, candidates, settings.ranking, without)
-        report("confidence", 1, 1)
-    decoded = {}
+    to_learn = [(fold, fit, candidates, settings, decoder) for fold, fit in zip(folds, fitted, strict=True)]
+    learned = tuple(in_pool(pool, "confidence", report, learn_fold, to_learn))
+    decoded, by_fold = {}, {}
     for kind in folds[0].tests:
         tests = [
-            (fold.tests[kind], fit, candidates, settings, learned) for fold, fit in zip(folds, fitted, strict=True)
+            (fold.tests[kind], fit, candidates, settings, of_fold)
+            for fold, fit, of_fold in zip(folds, fitted, learned, strict=True)
         ]
-        decoded[kind] = joined(in_pool(pool, f"decoding what was {kind}", report, _decode, tests))
+        by_fold[kind] = in_pool(pool, f"decoding what was {kind}", report, _decode, tests)
+        decoded[kind] = joined(by_fold[kind])
     trained_on = {category for fold in folds for category in fold.training.categories}
     folded = len(folds) > 1
     tested = [(kind, condition, trained_on.isdisjoint(condition.categories)) for kind, condition in decoded.items()]
@@ -186,7 +180,7 @@ def evaluate(
         by_runs=by_runs,
         semantic=_semantic(decoded, candidates, hypernyms, folded=folded) if hypernyms else {},
         learned=learned,
-        confidence=_confidence(decoded, candidates, learned, folds[0], fitted[0].shape) if learned else {},
+        confidence=confidences_of(by_fold, candidates, learned, folds, fitted),
         n_folds=len(folds),
         tallies=(*study.tallies, *_not_ranked(folds, candidates)),
         trained_how=_trained_how(folds, fitted, candidates, settings),
@@ -248,43 +242,6 @@ def _decode(
     learned: Learned | None,
 ) -> DecodedCondition:
     return decode_kind(samples, fitted, index_of(candidates, fitted, settings.ranking, learned), candidates)
-
-
-def _confidence(
-    decoded: Mapping[str, DecodedCondition],
-    candidates: CandidateFeatures,
-    learned: Learned,
-    fold: Fold,
-    shape: NoiseCovariance | None,
-) -> dict[str, Confidences]:
-    """Return probabilities and hits of each kind's rankings, if known; of trials as they grew, if possible."""
-    chances = learned.confidence.chances
-    if chances is None:
-        return {}
-    confidences = {}
-    for kind, condition in decoded.items():
-        ranked = condition.windows or condition.blocks
-        n = len(ranked.true)
-        responses: Sequence[float] = ()
-        if learned.presence is not None:
-            tested = fold.tests[kind]
-            tested = tested.select(candidates.positions(tested.categories) >= 0).whitened(shape)
-            patterns = tested.windows.X if tested.windows else tested.X
-            responses = [response_of(learned.presence.weights, pattern) for pattern in patterns]
-        rankings = Rankings(
-            scores=list(ranked.scores),
-            is_new=[chances.are_new(candidates.ids)] * n,
-            true=ranked.true.tolist(),
-            n_volumes=ranked.n_volumes.tolist(),
-            trials=range(n),
-            groups=[""] * n,
-            response=responses,
-        )
-        probability = rankings.judged(chances)
-        has_chances = np.isfinite(probability[:, 0])
-        if has_chances.any():
-            confidences[kind] = Confidences(probability[has_chances], rankings.hit[has_chances])
-    return confidences
 
 
 def _fit_regions(

@@ -11,7 +11,7 @@ from calibration.decoders.settings import DecoderSettings
 from calibration.metrics.group_means import averaged_by
 from calibration.parallel.progress import quiet
 from calibration.samples.study import CandidateFeatures, Course, Fold, Samples
-from calibration.samples.whitening import TrainingSamples
+from calibration.samples.whitening import Whitening
 from calibration.training.fit import Trained, train
 from calibration.training.folds import parts_of_one_run
 from calibration.training.penalty_choice import PenaltyChoice, choose_left_out
@@ -133,7 +133,7 @@ def fit_fold(
     InputError
         If there are too few samples or runs, or values that are not finite.
     """
-    shape = TrainingSamples(fold.training, fold.noise, noise).shape()
+    shape = Whitening.of(fold.noise, noise).shape
     training = fold.training.whitened(shape)
     trained = train(training.X, _groups_of(fold), training.Y, decoder, quiet, penalty_groups=penalty_groups)
     return FittedFold(trained, shape)

@@ -22,13 +22,12 @@ from calibration.evaluation.semantic_distance import SemanticErrors
 from calibration.metrics.choices import Balance, balance_of, remarks_on_choices
 from calibration.metrics.permutation import SIGNIFICANT
 from calibration.metrics.statistics import FEW_SAMPLES
-from calibration.reports import figures
+from calibration.reports import figures, reliability
 from calibration.reports.area_sections import areas_and_layers, time_course
-from calibration.reports.evaluation_tables import bins_of, tables_of, told_chances, top_places
+from calibration.reports.evaluation_tables import tables_of, top_places
 from calibration.reports.html_page import PageTable, Section, write_page
 from calibration.reports.tables import write_tsv
 from calibration.samples.left_out import HEADER
-from calibration.training.confidence import brier_score, calibration_error
 from rtgod.console import styled
 from rtgod.decoding.confidence import FIRST
 from rtgod.errors import InputError
@@ -78,6 +77,10 @@ def write_evaluation(
     tables = tables_of(evaluation)
     for name, (header, rows) in tables.items():
         write_tsv(out / name, header, rows)
+    (out / reliability.PICTURE).unlink(missing_ok=True)
+    if evaluation.confidence:
+        n_candidates = len(evaluation.candidates.ids)
+        figures.save(reliability.figure_of(evaluation.confidence, n_candidates), out / reliability.PICTURE)
     took = [(stage, f"{of_stage:.1f}") for stage, of_stage in seconds.items()]
     times = PageTable(("stage", "seconds"), took, "Times on the clock")
     sections = [
@@ -439,52 +442,54 @@ def _semantic(evaluation: Evaluation) -> list[Section]:
 
 
 def _confidence(evaluation: Evaluation) -> list[Section]:
-    if evaluation.learned is None:
-        why = "It is learned from training runs that are apart from the tests; here each run is both in turn."
-        return [Section("Confidence", f"How sure rankings may be was not learned. {why}")]
-    chances = told_chances(evaluation)
+    n = len(evaluation.candidates.ids)
+    unknown = [
+        _unknown_confidence(evaluation, kind) for kind in evaluation.decoded if kind not in evaluation.confidence
+    ]
+    weights = _on_weights(evaluation)
+    if not evaluation.confidence:
+        return [Section("Confidence", "\n\n".join([*unknown, *weights]))]
     drawn = [
         (
-            figures.reliability({title: bins_of(confidences, i) for i, title in chances}),
+            reliability.figure_of({kind: confidences}, n),
             f"{kind.capitalize()}: how often the true category was there, against how probable that was said to be.",
         )
         for kind, confidences in evaluation.confidence.items()
     ]
     table = PageTable(
-        ("", "true category", "predicted, %", "observed, %", "Brier score", "calibration error", "n"),
-        [
-            (
-                kind,
-                title,
-                f"{100 * confidences.probability[:, i].mean():.1f}",
-                f"{100 * confidences.hit[:, i].mean():.1f}",
-                f"{brier_score(confidences.probability[:, i], confidences.hit[:, i]):.4f}",
-                f"{calibration_error(confidences.probability[:, i], confidences.hit[:, i]):.4f}",
-                str(len(confidences.hit)),
-            )
-            for kind, confidences in evaluation.confidence.items()
-            for i, title in chances
-        ],
+        reliability.HEADER,
+        reliability.rows_of(evaluation.confidence, n),
         "Every ranking of the tests, volume by volume",
     )
-    notes = " ".join(f"{note[0].upper()}{note[1:]}." for note in evaluation.learned.confidence.notes)
-    if not evaluation.confidence:
-        return [Section("Confidence", notes or "Nothing was learned of how sure the tested rankings may be.")]
-    places = [title for _, title in chances]
+    places = [title for _, title in reliability.told_chances(n)]
     text = (
-        f"How probable it is that the true category is {', '.join(places)} was learned from the training runs: of "
-        "categories that were trained on, by decoders that had seen nothing of the ranked "
-        "run; of new ones, by decoders that had seen nothing of the ranked category. A ranking says it online, taking "
-        "each candidate for as likely as any other before it is decoded. "
-        + ("On the diagonal, it is as probable as was said. " if drawn else "")
-        + notes
+        f"How probable it is that the true category is {', '.join(places)} was learned from the training runs"
+        f"{' of each fold' if evaluation.n_folds > 1 else ''}: of categories that were trained on, by decoders that "
+        "had seen nothing of the ranked run; of new ones, by decoders that had seen nothing of the ranked category, "
+        "either. A ranking says it online, taking each candidate for as likely as any other before it is decoded. On "
+        f"the diagonal, it is as probable as was said. {reliability.MEANING}"
     )
-    if weights := evaluation.learned.layer_weights:
-        text += (
-            "\n\nWeights of layers, learned from rankings of left-out categories: "
-            + ", ".join(f"{layer} {weight:.2f}" for layer, weight in weights.weights.items())
-            + f". With them {100 * weights.accuracy:.1f} % of others are beaten in the training runs, with equal "
-            f'weights {100 * weights.equal_accuracy:.1f} %; they count with `combine = "weighted"` in [ranking].'
-        )
-    tables = [table] if evaluation.confidence else []
-    return [Section("Confidence", text, drawn, tables)]
+    return [Section("Confidence", "\n\n".join([text, *unknown, *weights]), drawn, [table])]
+
+
+def _unknown_confidence(evaluation: Evaluation, kind: str) -> str:
+    """Say why nothing is known of how sure the rankings of a kind are."""
+    imagined = kind == "imagined"
+    fitted = [learned.imagined if imagined else learned.confidence for learned in evaluation.learned]
+    notes = dict.fromkeys(note for of_fold in fitted if of_fold for note in of_fold.notes)
+    why = "".join(f" {note[0].upper()}{note[1:]}." for note in notes)
+    if imagined and not any(fitted):
+        why = " It is learned from imagined trials, and the training runs have none; those seen are easier to decode."
+    return f"How sure rankings of what was {kind} may be is not known, and such rankings do not say it.{why}"
+
+
+def _on_weights(evaluation: Evaluation) -> list[str]:
+    weights = evaluation.learned[0].layer_weights if len(evaluation.learned) == 1 else None
+    if weights is None:
+        return []
+    return [
+        "Weights of layers, learned from rankings of left-out categories: "
+        + ", ".join(f"{layer} {weight:.2f}" for layer, weight in weights.weights.items())
+        + f". With them {100 * weights.accuracy:.1f} % of others are beaten in the training runs, with equal "
+        f'weights {100 * weights.equal_accuracy:.1f} %; they count with `combine = "weighted"` in [ranking].'
+    ]

@@ -7,7 +7,6 @@ from dataclasses import astuple, fields
 
 from calibration.evaluation.accuracy import (
     MOST_IN_MATRIX,
-    Confidences,
     FeatureAccuracy,
     Identification,
     accuracies_of,
@@ -19,13 +18,11 @@ from calibration.evaluation.accuracy import (
 from calibration.evaluation.evaluate import Evaluation
 from calibration.evaluation.predictions import DecodedCondition
 from calibration.metrics.lags import Lag
+from calibration.reports.reliability import bins_of, told_chances
 from calibration.samples.left_out import COLUMNS
-from calibration.training.confidence import reliability_bins
-from rtgod.decoding.confidence import FIRST
 
 #: Places in a ranking whose share of hits is drawn against the number of candidates.
 _TOP = (1, 5)
-_FIRST = ("first", "first five", "first ten")
 #: Names of the files beside the page; a file without content is not written.
 TABLES = (
     "identification.tsv", "features.tsv", "blocks.tsv", "regions.tsv", "candidates.tsv", "left_out.tsv",
@@ -41,29 +38,6 @@ def top_places(evaluation: Evaluation) -> list[int]:
     evaluation : Evaluation
     """
     return [k for k in _TOP if k < len(evaluation.candidates.ids)]
-
-
-def told_chances(evaluation: Evaluation) -> list[tuple[int, str]]:
-    """Return the informative chances: one of five candidates, for example, is always among the first five.
-
-    Parameters
-    ----------
-    evaluation : Evaluation
-    """
-    return [(i, title) for i, title in enumerate(_FIRST) if FIRST[i] < len(evaluation.candidates.ids)]
-
-
-def bins_of(of: Confidences, i: int) -> list[tuple[float, float, int]]:
-    """Return bins of the chance of a place: mean prediction, observed share and number of rankings of each.
-
-    Parameters
-    ----------
-    of : Confidences
-    i : int
-        Index of the place in `rtgod.decoding.confidence.FIRST`.
-    """
-    bins = reliability_bins(of.probability[:, i], of.hit[:, i])
-    return [(float(predicted), float(share), int(n)) for predicted, share, n in zip(*bins, strict=True)]
 
 
 def tables_of(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Sequence[object]]]]:
@@ -148,7 +122,7 @@ def tables_of(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Seq
             [
                 (kind, title, *row)
                 for kind, confidences in evaluation.confidence.items()
-                for i, title in told_chances(evaluation)
+                for i, title in told_chances(len(evaluation.candidates.ids))
                 for row in bins_of(confidences, i)
             ],
         )

@@ -13,13 +13,14 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 from calibration.datasets.foreign_runs import usual_of, why_foreign
-from calibration.evaluation.accuracy import MOST_IN_MATRIX, confusion_of, units_of
+from calibration.evaluation.accuracy import MOST_IN_MATRIX, Confidences, confusion_of, units_of
 from calibration.features.stimuli import pictures_of
 from calibration.metrics.choices import remarks_on_choices
 from calibration.metrics.identification import identification_accuracy, permutation_test, rank_of
 from calibration.metrics.permutation import SIGNIFICANT
+from calibration.metrics.reliability import calibration
 from calibration.metrics.statistics import FEW_SAMPLES, share_interval
-from calibration.reports import figures
+from calibration.reports import figures, reliability
 from calibration.reports.tables import write_tsv
 from calibration.samples.left_out import (
     AFTER_END,
@@ -64,7 +65,7 @@ from rtgod.text import number_of
 #: Names of all files that a report may have; those of an earlier report are removed.
 FILES = (
     "summary.json", "left_out.tsv", "ranks.tsv",
-    "latency.png", "ranks.png", "decoded.png", "confusion.png", "motion.png",
+    "latency.png", "ranks.png", "decoded.png", "confusion.png", "motion.png", reliability.PICTURE,
 )  # fmt: skip
 
 
@@ -107,6 +108,8 @@ class DecodedBlock:
         Position of the true category among these candidates.
     trained_on : bool
         Whether the decoder was trained on this run: its ranks are then no test of new runs.
+    shown : tuple of Ranking
+        All rankings of the trial, in their order.
     """
 
     trial: Trial
@@ -115,6 +118,7 @@ class DecodedBlock:
     scores: Float32Array
     true: int
     trained_on: bool
+    shown: tuple[Ranking, ...]
 
     @property
     def rank(self) -> int:
@@ -169,6 +173,7 @@ def write_report(
     summary |= _latency(runs, out, parts)
     if loaded is not None and session.tables is not None:
         summary |= _ranks(session.blocks, loaded, dataset, out, parts)
+        summary |= _reliability(session.blocks, loaded, out, parts)
     else:
         parts.append(_no_ranks(loaded, session.tables))
     summary |= _motion(runs, reference, loaded, out, parts)
@@ -447,7 +452,11 @@ def blocks_and_trials(
             name == record.run.name or name.startswith(f"{record.run.name}_bold.")
             for name in bundle.provenance.get("runs", ())
         )
-        latest = {a.block: a for a in record.answers if isinstance(a, Ranking) and a.block is not None}
+        shown: dict[int, list[Ranking]] = {}
+        for answer in record.answers:
+            if isinstance(answer, Ranking) and answer.block is not None:
+                shown.setdefault(answer.block, []).append(answer)
+        latest = {block: rankings[-1] for block, rankings in shown.items()}
         why_not = _why_not_ranked(record, bundle)
         end_s = record.run.tr_s * max(record.n_volumes, record.run.n_volumes or 0)
         reasons: dict[str, list[str]] = {kind: [] for kind in KINDS.values()}
@@ -468,7 +477,8 @@ def blocks_and_trials(
                 scores[np.searchsorted(ranked, ranking.order)] = ranking.scores
                 true = row[trial.category]
                 name = bundle.candidates[ranked[true]].name
-                blocks.append(DecodedBlock(trial, ranking, name, scores, true, trained_on))
+                of_trial = tuple(shown[block_of[i]])
+                blocks.append(DecodedBlock(trial, ranking, name, scores, true, trained_on, of_trial))
         tallies += [
             tally(record.run.run_id, f"trials {name}", reasons[kind]) for name, kind in KINDS.items() if reasons[kind]
         ]
@@ -694,6 +704,34 @@ def _sum_up(
         return {name: summary[name] for name in (f"{kind}_{figure}" for figure in of_a_fit) if name in summary}
     parts += [table, sentence, *map(styled, remarks_on_choices(label, scores, true, names)), ""]
     return summary
+
+
+def _reliability(
+    blocks: Sequence[DecodedBlock], bundle: DecoderBundle, out: Path, parts: list[RenderableType]
+) -> dict[str, float | int]:
+    """Compare the chances of all rankings of new runs with what came true."""
+    ranked = _ranked(bundle)
+    by_kind: dict[str, Confidences] = {}
+    for kind, trial_type in KINDS.items():
+        of_kind = [block for block in blocks if block.trial.kind == trial_type and not block.trained_on]
+        confidences = reliability.shown_confidences([(int(ranked[block.true]), block.shown) for block in of_kind])
+        if confidences is not None:
+            by_kind[kind] = confidences
+        elif of_kind:
+            parts.append(styled((kind, "yellow"), ": how sure these rankings were is not known, and they did not say"))
+    if not by_kind or len(ranked) < 2:
+        return {}
+    table = Table(title="Confidence of what was shown, volume by volume", title_justify="left")
+    for column in reliability.HEADER:
+        table.add_column(column, justify="left" if column in ("", "true category") else "right")
+    for row in reliability.rows_of(by_kind, len(ranked)):
+        table.add_row(*map(styled, row))
+    parts += [table, reliability.MEANING]
+    figures.save(reliability.figure_of(by_kind, len(ranked)), out / reliability.PICTURE)
+    found = {kind: calibration(of.probability[:, 0], of.hit[:, 0], of.trials) for kind, of in by_kind.items()}
+    return {f"{kind}_calibration_error": of.error for kind, of in found.items()} | {
+        f"{kind}_calibration_error_by_chance": of.of_chance for kind, of in found.items()
+    }
 
 
 def _examples(blocks: Sequence[DecodedBlock], bundle: DecoderBundle, dataset: Path, out: Path) -> None:

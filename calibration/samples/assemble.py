@@ -121,8 +121,9 @@ def folds_of(gathered: GatheredRuns, features_of: FeaturesOf, split: str) -> tup
     InputError
         If nothing is left to test on.
     """
-    training = samples_of(gathered.training, features_of, KINDS["seen"])
-    if training is None:
+    # Other runs are decoded as by a bundle, which is trained on what is seen and on what is imagined.
+    training = samples_of(gathered.training, features_of, None if split == "runs" else KINDS["seen"])
+    if training is None or all(training.imagined):
         raise InputError("no trial of the training runs shows anything; choose other runs with --training")
     noise = {run.run.run_id: run.noise for run in gathered.training}
     if split == "leave-one-run-out":
@@ -163,6 +164,7 @@ def samples_of(runs: Sequence[CleanedRun], features_of: FeaturesOf, kind: str | 
         [run.run.run_id for run, _ in run_blocks],
         [trial.category for trial in trials],
         features_of(trials),
+        [trial.kind == KINDS["imagined"] for trial in trials],
     )
 
 

@@ -22,9 +22,13 @@ _JUDGED_VOLUMES = 60
 _NOISIEST = 0.02
 #: Above this size a randomised algorithm finds the singular vectors; it is exact enough for the leading ones.
 _EXACT_SIZE = 1000
+#: Iterations of that algorithm: for a bundle, and for each fold of a cross-validation, which needs fewer digits.
+ITERATIONS, ITERATIONS_OF_FOLDS = 7, 2
 
 
-def learn_shape(residuals: Sequence[Float32Array], settings: NoiseSettings) -> NoiseCovariance:
+def learn_shape(
+    residuals: Sequence[Float32Array], settings: NoiseSettings, n_iterations: int = ITERATIONS
+) -> NoiseCovariance:
     """Fit a factor model of spatial noise: probabilistic principal components (Tipping & Bishop 1999).
 
     Parameters
@@ -33,6 +37,8 @@ def learn_shape(residuals: Sequence[Float32Array], settings: NoiseSettings) -> N
         Noise in each run's clean volumes.
     settings : NoiseSettings
         Number of components and the ridge; a small number of volumes or voxels lowers the number of components.
+    n_iterations : int
+        Power iterations by which the components of many volumes and voxels are found.
 
     Returns
     -------
@@ -42,7 +48,7 @@ def learn_shape(residuals: Sequence[Float32Array], settings: NoiseSettings) -> N
     """
     noise, sd = _in_units_of_sd(residuals)
     n_components = min(settings.n_components, *(size - 1 for size in noise.shape))
-    variance, components = _principal(noise, n_components)
+    variance, components = _principal(noise, n_components, n_iterations)
     n_voxels = noise.shape[1]
     # In units of the standard deviation the voxels' variances add up to the number of voxels.
     remaining_variance = max((n_voxels - variance.sum()) / (n_voxels - n_components), 1e-6)
@@ -117,7 +123,9 @@ def _in_units_of_sd(residuals: Sequence[Float32Array]) -> tuple[Float64Array, Fl
     return noise / sd, sd
 
 
-def _principal(noise: Float64Array, n_components: int) -> tuple[Float64Array, Float64Array]:
+def _principal(
+    noise: Float64Array, n_components: int, n_iterations: int = ITERATIONS
+) -> tuple[Float64Array, Float64Array]:
     """Return variances (n_components,) along the leading directions and those directions, (n_components, n_voxels)."""
     # Imported here, because it takes a second to load and most processes never learn noise.
     from sklearn.utils.extmath import randomized_svd
@@ -129,5 +137,6 @@ def _principal(noise: Float64Array, n_components: int) -> tuple[Float64Array, Fl
             _, singular, components = np.linalg.svd(noise, full_matrices=False)
         else:
             # The algorithm is exact to a few digits only, so single precision suffices, in half the time.
-            _, singular, components = randomized_svd(noise.astype(np.float32), n_components, n_iter=7, random_state=0)
+            single = noise.astype(np.float32)
+            _, singular, components = randomized_svd(single, n_components, n_iter=n_iterations, random_state=0)
     return singular[:n_components].astype(np.float64) ** 2 / len(noise), components[:n_components].astype(np.float64)

@@ -80,6 +80,8 @@ class Samples:
         Features per layer: of the image that was shown, or of the category that was imagined.
     windows : Windows or None
         Samples on the way; None if only complete samples are known.
+    imagined : tuple of bool
+        Whether each sample's trial asked to imagine its category; empty if all were seen.
     """
 
     X: Float32Array
@@ -87,6 +89,7 @@ class Samples:
     categories: tuple[str, ...]
     Y: Mapping[str, Float32Array]
     windows: Windows | None = None
+    imagined: tuple[bool, ...] = ()
 
     @classmethod
     def of_partial_windows(
@@ -95,6 +98,7 @@ class Samples:
         runs: Sequence[str],
         categories: Sequence[str],
         Y: Mapping[str, Float32Array],
+        imagined: Sequence[bool] = (),
     ) -> Samples:
         """Make samples from each trial's windows.
 
@@ -108,6 +112,8 @@ class Samples:
             Category that was seen or imagined in each trial.
         Y : mapping of str to ndarray of shape (n_trials, n_units), float32
             Features per layer.
+        imagined : sequence of bool
+            Whether each trial asked to imagine its category; empty if all were seen.
         """
         all_samples = [sample for of_trial in windows for sample in of_trial]
         return cls(
@@ -120,6 +126,7 @@ class Samples:
                 n_volumes=np.array([sample.n_volumes for sample in all_samples], np.int32),
                 X=np.stack([sample.values for sample in all_samples]),
             ),
+            imagined=tuple(imagined),
         )
 
     def __len__(self) -> int:
@@ -140,6 +147,7 @@ class Samples:
             tuple(self.categories[row] for row in indices),
             {layer: values[indices] for layer, values in self.Y.items()},
             None if self.windows is None else self.windows.select(indices),
+            tuple(self.imagined[row] for row in indices) if self.imagined else (),
         )
 
     def whitened(self, shape: NoiseCovariance | None) -> Samples:

@@ -30,7 +30,7 @@ from calibration.samples.preparation import gather_runs
 from calibration.samples.runs import CleanedRun
 from calibration.samples.study import CATEGORIES, Samples
 from calibration.samples.targets import TargetFiles, Targets
-from calibration.samples.whitening import TrainingSamples
+from calibration.samples.whitening import TrainingSamples, Whitening
 from calibration.training.fit import Trained, train
 from calibration.training.folds import parts_of_one_run
 from calibration.training.held_out_rankings import Learned, learn_from_rankings
@@ -172,9 +172,9 @@ def calibrate(
     if unwhitened is None:
         raise InputError("no trial of the runs has a sample; give other runs")
     have_features = time.perf_counter()
-    training = TrainingSamples(unwhitened, {run.run.run_id: run.noise for run in runs}, settings.noise)
-    shape = training.shape()
-    samples = unwhitened.whitened(shape)
+    whitening = Whitening.of({run.run.run_id: run.noise for run in runs}, settings.noise)
+    training = TrainingSamples(unwhitened, whitening)
+    samples = unwhitened.whitened(whitening.shape)
     with ThreadPoolExecutor(1) as beside:
         checksums = beside.submit(_checksums, inputs)
         in_parts = files.are_plain and len(runs) == 1
@@ -192,7 +192,7 @@ def calibrate(
             without=lambda left_out: training.whitened_complete(left_out).X,
         )
         report("confidence", 0, 1)
-        learned = learn_from_rankings(samples, trained, decoder, candidates, settings.ranking, training.whitened)
+        learned = learn_from_rankings(unwhitened, trained, decoder, candidates, settings.ranking, whitening)
         report("confidence", 1, 1)
         summary = _summarise(trained, samples, groups, targets, runs, learned, choice, settings)
     seconds = _work_s(runs) | {"features": have_features - began, "fits": time.perf_counter() - have_features}
@@ -205,11 +205,12 @@ def calibrate(
         layers=trained.layers,
         candidates=tuple(map(Candidate, candidates.ids, candidates.names)),
         candidate_features=candidates.features,
-        noise=Noise(shape, gathered.noise.courses),
+        noise=Noise(whitening.shape, gathered.noise.courses),
         settings=settings,
         provenance=_provenance(inputs, network, decoder, summary) | checksums.result(),
         layer_weights=learned.layer_weights.weights if learned.layer_weights else None,
         chances=learned.confidence.chances,
+        imagined_chances=learned.imagined.chances if learned.imagined else None,
         response=learned.presence.weights if learned.presence else None,
         plain_categories=candidates.are_plain,
         training=training_of((run.run for run in runs), inputs.subject),
@@ -247,7 +248,7 @@ def _summarise(
     is_plain = CATEGORIES in layers
     category_index = CategoryIndex(candidates.features, layers, plain=is_plain, match=settings.ranking.match)
     position = {category: i for i, category in enumerate(candidates.ids)}
-    notes = [*warnings_at(trained.edges), *learned.confidence.notes, *targets.notes]
+    notes = [*warnings_at(trained.edges), *learned.notes, *targets.notes]
     alone = _shown_in_one(samples.categories, groups) if is_plain else {}
     if alone:
         notes.append(

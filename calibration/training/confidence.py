@@ -19,7 +19,9 @@ FEWEST_TRIALS, FEWEST_GROUPS = 10, (2, 5)
 #: Maximum number of candidates of each kind in a draw; draws of each ranking, from the truth's kind or from both kinds.
 _MOST_CANDIDATES, _DRAWS = 300, ("some of one", "all of one", "some of both", "all of both")
 #: Prior 1 / variance about 0 of each parameter of `_Loss`; 0 for the levels, which have no prior.
-_PRECISION = np.array([0.0, 4.0, 4.0, 0.0, 4.0, 4.0, 0.25, 1.0])
+_PRECISION = np.array([0.0, 4.0, 4.0, 4.0, 0.0, 4.0, 4.0, 4.0, 0.25, 1.0])
+#: Number of parameters of each kind's weight.
+_OF_KIND = 4
 _WHOSE = ("categories that were trained on", "new categories")
 
 
@@ -149,7 +151,8 @@ def fit_chances(
     if not any(n_rankings):
         return FittedChances(None, held_out, hit, tuple(notes))
     draws = [
-        None if rankings is None else _drawn(rankings, kind, all(n_rankings)) for kind, rankings in enumerate(usable)
+        None if rankings is None else _drawn(rankings, kind, all(n_rankings), presence)
+        for kind, rankings in enumerate(usable)
     ]
     chances, parameters = _fit(draws, trained, np.zeros(len(_PRECISION)))
     for kept_rows in _folds(usable):
@@ -196,6 +199,8 @@ class _Draws:
     weight : ndarray of shape (n_draws,), float64
         Weight of each draw; a trial's weights add up to 1, unless draws of both kinds are weighted by their shares.
     trial : ndarray of shape (n_draws,)
+    present : ndarray of shape (n_draws,), float64
+        Chance that the pattern of each draw's ranking holds a response.
     """
 
     ranking: Array
@@ -205,6 +210,7 @@ class _Draws:
     n_volumes: Array
     weight: Float64Array
     trial: Array
+    present: Float64Array
 
     def of(self, rows: Array) -> _Draws:
         """Select the draws of some rankings."""
@@ -219,10 +225,11 @@ class _Draws:
             self.n_volumes[keep],
             self.weight[keep],
             self.trial[keep],
+            self.present[keep],
         )
 
 
-def _drawn(rankings: Rankings, kind: int, mixed: bool) -> _Draws:
+def _drawn(rankings: Rankings, kind: int, mixed: bool, presence: Presence | None) -> _Draws:
     """Draw subsets of candidates: of the truth's kind alone, and of both kinds if both can be judged.
 
     In a draw of both kinds the truth is equally likely any candidate, so the draw is weighted by the share of its kind.
@@ -246,6 +253,10 @@ def _drawn(rankings: Rankings, kind: int, mixed: bool) -> _Draws:
     sizes = [len(scores) for scores, _ in parts]
     ranking = np.array(rows, np.int64)
     trial = np.unique(np.asarray(rankings.trials)[ranking], return_inverse=True)[1]
+    present = np.ones(len(rankings.true))
+    if presence is not None:
+        responses = zip(rankings.response, rankings.n_volumes, strict=True)
+        present = np.array([1.0 if r is None else presence.probability(r, max(n, 1)) for r, n in responses])
     return _Draws(
         ranking=ranking,
         starts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
@@ -254,64 +265,13 @@ def _drawn(rankings: Rankings, kind: int, mixed: bool) -> _Draws:
         n_volumes=np.asarray(rankings.n_volumes, np.int64)[ranking],
         weight=np.array(weights) / np.bincount(trial)[trial],
         trial=trial,
+        present=present[ranking],
     )
 
 
 def _any_number(most: int, rng: np.random.Generator) -> int:
     """Draw a number from 1 to `most`, uniform in its logarithm; 0 if `most` is 0."""
     return round(float(np.exp(rng.uniform(0, np.log(most))))) if most else 0
-
-
-def reliability_bins(p: Array, hit: Array, n_bins: int = 10) -> tuple[Float64Array, Float64Array, Array]:
-    """Compare predictions with outcomes in bins of about equal counts; equal predictions share a bin.
-
-    Parameters
-    ----------
-    p, hit : ndarray of shape (n_rankings,)
-        Predicted probabilities, and outcomes.
-    n_bins : int
-        Maximum number of bins.
-
-    Returns
-    -------
-    predicted, observed : ndarray of shape (n_found,), float64
-        Mean prediction and share of hits in each bin.
-    count : ndarray of shape (n_found,), int
-    """
-    # Edges are predictions that occur, so that no bin is empty.
-    edges = np.unique(np.quantile(p, np.arange(n_bins) / n_bins, method="higher"))
-    of_bin = np.searchsorted(edges[1:], p, side="right")
-    count = np.bincount(of_bin)
-    return np.bincount(of_bin, p) / count, np.bincount(of_bin, hit) / count, count
-
-
-def brier_score(p: Array, hit: Array) -> float:
-    """Return the mean squared difference of prediction and outcome (Brier 1950); 0 is best.
-
-    Parameters
-    ----------
-    p : ndarray of shape (n_rankings,), float
-        Predicted probabilities.
-    hit : ndarray of shape (n_rankings,), bool
-        Outcomes.
-    """
-    return float(np.square(p - hit).mean())
-
-
-def calibration_error(p: Array, hit: Array, n_bins: int = 10) -> float:
-    """Return the expected calibration error: mean distance of predicted and observed over bins, by their counts.
-
-    Parameters
-    ----------
-    p : ndarray of shape (n_rankings,), float
-        Predicted probabilities.
-    hit : ndarray of shape (n_rankings,), bool
-        Outcomes.
-    n_bins : int
-        Maximum number of bins.
-    """
-    predicted, observed, count = reliability_bins(p, hit, n_bins)
-    return float(np.average(np.abs(predicted - observed), weights=count))
 
 
 def _fit(draws: Sequence[_Draws | None], trained: Sequence[str], begin: Float64Array) -> tuple[Chances, Float64Array]:
@@ -329,23 +289,27 @@ def _fit(draws: Sequence[_Draws | None], trained: Sequence[str], begin: Float64A
     weight = np.concatenate(
         [kind_draws.weight * kind_weight for kind_draws, kind_weight in zip(present, kind_weights, strict=True)]
     )
+    presences = np.concatenate([kind_draws.present for kind_draws in present])
     doubt = np.concatenate(
         [np.full(len(kind_draws.weight), 1 / (n + 1)) for kind_draws, n in zip(present, n_trials, strict=True)]
     )
     sd = float(np.sqrt(np.mean(np.square(scores - np.repeat(np.add.reduceat(scores, starts) / sizes, sizes))))) or 1.0
     logs = np.log(np.stack([np.maximum(n_volumes, 1), sizes]))
     middle = logs.mean(axis=1)
-    loss = _Loss(scores / sd, is_new, starts, sizes, logs - middle[:, np.newaxis], weight, doubt)
+    centred = logs - middle[:, np.newaxis]
+    terms = np.stack([*centred, np.square(centred[0])])
+    loss = _Loss(scores / sd, is_new, starts, sizes, terms, weight, doubt, presences)
     parameters = minimize(loss, begin, jac=True, method="L-BFGS-B", bounds=[(-8, 8)] * len(begin), tol=1e-6).x
     weights: list[Weight | None] = [None, None]
     for kind in (TRAINED, NEW):
         if (is_new == bool(kind)).any():
-            level, *exponents = parameters[3 * kind : 3 * kind + 3].tolist()
-            weights[kind] = Weight(level - float(np.dot(exponents, middle)) - float(np.log(sd)), *exponents)
+            level, volumes, candidates, curve = parameters[_OF_KIND * kind : _OF_KIND * (kind + 1)].tolist()
+            level += (curve * middle[0] - volumes) * middle[0] - candidates * middle[1] - np.log(sd)
+            weights[kind] = Weight(float(level), float(volumes - 2 * curve * middle[0]), candidates, curve)
     chances = Chances(
         trained=tuple(trained),
         weights=(weights[TRAINED], weights[NEW]),
-        head_start=(float(parameters[6] - parameters[7] * middle[0]), float(parameters[7])),
+        head_start=(float(parameters[-2] - parameters[-1] * middle[0]), float(parameters[-1])),
         n_volumes=(max(int(n_volumes.min()), 1), max(int(n_volumes.max()), 1)),
         n_candidates=(int(sizes.min()), int(sizes.max())),
     )
@@ -356,46 +320,54 @@ def _fit(draws: Sequence[_Draws | None], trained: Sequence[str], begin: Float64A
 class _Loss:
     """Negative log-likelihood of the draws, plus the prior's, with its gradient.
 
-    Parameters are, for each kind, a level and the exponents of volumes and of candidates; then the head start and its
-    slope over volumes.
+    Parameters are, for each kind, a level and the factors of `terms`; then the head start and its slope over volumes.
 
     Attributes
     ----------
     scores, is_new : ndarray of shape (n_scores,)
     starts, sizes : ndarray of shape (n_draws,)
-    logs : ndarray of shape (2, n_draws)
-        Logarithms of the numbers of volumes and candidates, minus their means.
+    terms : ndarray of shape (3, n_draws)
+        Logarithms of the numbers of volumes and candidates, minus their means; and the square of the former.
     weight : ndarray of shape (n_draws,)
     doubt : ndarray of shape (n_draws,)
         Share of each draw's probability that goes to all candidates equally instead of the true one.
+    present : ndarray of shape (n_draws,)
+        Chance that each draw's pattern holds a response; without one, all candidates are equally likely.
     """
 
     scores: Float64Array
     is_new: BoolArray
     starts: Array
     sizes: Array
-    logs: Float64Array
+    terms: Float64Array
     weight: Float64Array
     doubt: Float64Array
+    present: Float64Array
 
     def __call__(self, parameters: Float64Array) -> tuple[float, Float64Array]:
-        by_kind, head_start = parameters[:6].reshape(2, 3), parameters[6] + parameters[7] * self.logs[0]
-        slopes = np.exp(by_kind[:, :1] + by_kind[:, 1:] @ self.logs)
+        by_kind, head_start = parameters[:-2].reshape(2, _OF_KIND), parameters[-2] + parameters[-1] * self.terms[0]
+        slopes = np.exp(by_kind[:, :1] + by_kind[:, 1:] @ self.terms)
         of_trained, of_new = np.repeat(slopes, self.sizes, axis=1)
         evidence = np.where(self.is_new, of_new, of_trained) * self.scores
         worth = evidence + np.repeat(head_start, self.sizes) * self.is_new
         worth -= np.repeat(np.maximum.reduceat(worth, self.starts), self.sizes)
         odds = np.exp(worth)
-        total = np.add.reduceat(odds, self.starts)
+        share = odds / np.repeat(np.add.reduceat(odds, self.starts), self.sizes)
         expected = np.repeat(self.doubt / self.sizes, self.sizes)
         expected[self.starts] += 1 - self.doubt
-        unlikely = np.log(total) - np.add.reduceat(expected * worth, self.starts)
-        missing = np.repeat(self.weight, self.sizes) * (odds / np.repeat(total, self.sizes) - expected)
-        gradient = np.empty(8)
+        by_score = np.repeat(self.present, self.sizes) * share
+        chance = by_score + np.repeat((1 - self.present) / self.sizes, self.sizes)
+        # No chance is 0 where one is expected: doubt spreads it over all candidates.
+        chance = np.maximum(chance, 1e-300)
+        unlikely = -np.add.reduceat(expected * np.log(chance), self.starts)
+        owed = expected * by_score / chance
+        missing = share * np.repeat(np.add.reduceat(owed, self.starts), self.sizes) - owed
+        missing *= np.repeat(self.weight, self.sizes)
+        gradient = np.empty(len(parameters))
         for kind, of_kind in enumerate((~self.is_new, self.is_new)):
             by_draw = np.add.reduceat(missing * evidence * of_kind, self.starts)
-            gradient[3 * kind : 3 * kind + 3] = by_draw.sum(), *(self.logs @ by_draw)
+            gradient[_OF_KIND * kind : _OF_KIND * (kind + 1)] = by_draw.sum(), *(self.terms @ by_draw)
         by_draw = np.add.reduceat(missing * self.is_new, self.starts)
-        gradient[6:] = by_draw.sum(), self.logs[0] @ by_draw
+        gradient[-2:] = by_draw.sum(), self.terms[0] @ by_draw
         prior = _PRECISION * parameters
         return float(self.weight @ unlikely + prior @ parameters / 2), gradient + prior

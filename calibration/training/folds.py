@@ -13,8 +13,8 @@ from rtgod.messages import Array
 N_FOLDS = 5
 
 
-def leave_groups_out(groups: Sequence[str] | Array) -> list[tuple[Array, Array]]:
-    """Return positions kept and left out, in five folds, or in one fold for each group if there are fewer groups.
+def leave_groups_out(groups: Sequence[str] | Array, n_folds: int = N_FOLDS) -> list[tuple[Array, Array]]:
+    """Return positions kept and left out, in `n_folds` folds, or in one fold for each group if there are fewer groups.
 
     A single group cannot be left out: all its members are then both kept and left out.
 
@@ -22,13 +22,15 @@ def leave_groups_out(groups: Sequence[str] | Array) -> list[tuple[Array, Array]]
     ----------
     groups : sequence of str or ndarray of shape (n_members,)
         Group of each member.
+    n_folds : int
+        Maximum number of folds.
     """
     labels = np.unique(np.asarray(groups), return_inverse=True)[1]
     n_groups = np.unique(labels).size
     if n_groups < 2:
         all_rows = np.arange(len(labels))
         return [(all_rows, all_rows)]
-    return list(GroupKFold(min(N_FOLDS, n_groups)).split(labels, groups=labels))
+    return list(GroupKFold(min(n_folds, n_groups)).split(labels, groups=labels))
 
 
 def parts_of_one_run(categories: Sequence[str]) -> list[int]:

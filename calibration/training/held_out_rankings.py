@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from calibration.decoders.registry import make_decoder
-from calibration.decoders.ridge import fit_layers, predict_layers
 from calibration.decoders.settings import DecoderSettings
 from calibration.metrics.group_means import averaged_by
-from calibration.samples.study import CandidateFeatures, Samples, Windows
+from calibration.samples.study import CandidateFeatures, Samples
+from calibration.samples.whitening import Whitening
 from calibration.training.confidence import FEWEST_GROUPS, FittedChances, Rankings, fit_chances
 from calibration.training.fit import Trained
-from calibration.training.folds import leave_groups_out
 from calibration.training.layer_weights import LayerWeights, learn_layer_weights
-from calibration.training.presence import LearnedPresence, learn_presence
+from calibration.training.left_out_predictions import (
+    LeftOutPredictor,
+    Predictions,
+    n_folds_for,
+    run_folds,
+    windows_of,
+)
+from calibration.training.presence import LearnedPresence, PresenceLearner
 from rtgod.decoding.category_index import CategoryIndex, index_categories
 from rtgod.decoding.chances import NEW, TRAINED
-from rtgod.errors import InputError
-from rtgod.messages import Array, BoolArray, Features
+from rtgod.messages import BoolArray, Features
 from rtgod.settings import RankingSettings
 
-#: Number of rankings, evenly spaced, that chances are learned from; all would take minutes with many candidates.
-_MOST_RANKINGS = 400
+#: Number of rankings of each kind, evenly spaced, and of candidates that were not shown, that chances are learned
+#: from; all would take minutes with many candidates.
+_MOST_RANKINGS, _MOST_OTHERS = 1500, 1000
 _NOTHING_TELLS = (
     "trials cannot be told from noise by a response that all of them have, so that every pattern is taken for a "
     "response: of volumes without one, rankings are said to be surer than they are"
 )
-#: Number of noise patterns that measure how strongly decoders respond.
-_NOISE_PATTERNS = 100
 #: Minimum number of categories to learn layer weights from: one is left out, and the others are told apart.
 _FEWEST_FOR_WEIGHTS = 3
 
@@ -42,15 +45,27 @@ class Learned:
     Attributes
     ----------
     confidence : FittedChances
+        Chances of trials that were seen.
     layer_weights : LayerWeights or None
         Learned weights; None if too few categories were shown, or categories themselves are decoded.
     presence : LearnedPresence or None
         Learned presence of a response; None if responses cannot be told from noise.
+    imagined : FittedChances or None
+        Chances of trials that were imagined; None if the training samples have none.
     """
 
     confidence: FittedChances
     layer_weights: LayerWeights | None
     presence: LearnedPresence | None = None
+    imagined: FittedChances | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes on what could not be learned, with the reasons."""
+        notes = list(self.confidence.notes)
+        if self.confidence.chances is not None and self.presence is None:
+            notes.append(_NOTHING_TELLS)
+        return (*notes, *(f"imagined trials: {note}" for note in (self.imagined.notes if self.imagined else ())))
 
 
 def learn_from_rankings(
@@ -59,87 +74,131 @@ def learn_from_rankings(
     decoder: DecoderSettings,
     candidates: CandidateFeatures,
     ranking: RankingSettings,
-    without: Callable[[Collection[Hashable]], Samples] | None = None,
+    whitening: Whitening | None = None,
 ) -> Learned:
     """Rank training trials, as online, by decoders that had not seen them, and learn from the rankings.
 
-    Rankings by decoders that saw nothing of a trial's run teach about candidates that are trained on; rankings by
-    decoders that saw nothing of its category teach about new ones.
+    Rankings by decoders that saw nothing of a trial's run, not even its noise, teach about candidates that are trained
+    on; rankings by decoders that saw nothing of its category, either, teach about new ones. Trials that were seen and
+    trials that were imagined teach about their like only.
 
     Parameters
     ----------
     samples : Samples
-        Training samples with their windows, as given to the decoder.
+        Training samples, not whitened.
     trained : Trained
-        The decoder trained on all samples; decoders of folds use its penalties.
+        The decoder trained on all samples, whitened; decoders of folds use its penalties.
     decoder : DecoderSettings
     candidates : CandidateFeatures
         Trained categories missing from these are ranked as well, by the mean features of their samples.
     ranking : RankingSettings
         Sets how layers are combined.
-    without : callable, optional
-        Gives the samples as they are made without knowledge of some runs, for rankings by decoders that have not seen
-        these; by default the same samples. What is left out by category is whitened by all runs.
-
-    Raises
-    ------
-    InputError
-        If the samples have no windows.
+    whitening : Whitening or None
+        Whitens the samples; None leaves them unchanged.
     """
-    if samples.windows is None:
-        raise InputError("samples without their windows say nothing about how sure a ranking is")
     shown = tuple(dict.fromkeys(samples.categories))
-    sample_rows, plain = samples.windows.of, candidates.are_plain
-    categories = candidates if plain else _with_trained_categories(candidates, samples)
+    plain = candidates.are_plain
+    categories = candidates if plain else _fewer(_with_trained_categories(candidates, samples), shown)
     # All candidates are ranked, even if the settings choose some: they may choose any of them later.
     ranking = ranking.model_copy(update={"candidates": ()})
-    without_category, weights = None, None
-    if not plain and len(shown) >= _FEWEST_FOR_WEIGHTS:
-        without_category = _predict_left_out(samples, samples.windows, trained, decoder, samples.categories)
-        fisher = ranking.model_copy(update={"combine": "fisher"})
-        weights = learn_layer_weights(
-            index_categories(fisher, trained.layers, categories.ids, categories.features, None),
-            {layer: without_category[layer][samples.windows.last] for layer in fisher.layers or tuple(trained.layers)},
-            categories.positions(samples.categories).tolist(),
-            samples.categories,
-        )
+    for_weights = not plain and len(shown) >= _FEWEST_FOR_WEIGHTS
+    predictor = LeftOutPredictor(samples, trained, decoder, in_scale=plain, without_categories=for_weights)
+    presence_learner = PresenceLearner(samples)
+    for number, fold in enumerate(run_folds(samples, whitening, n_folds_for(decoder))):
+        predictor.take(fold, number)
+        presence_learner.take(fold)
+    without_run, without_both = predictor.done()
+    presence = presence_learner.learned(samples.whitened(whitening.shape if whitening else None))
+    weights = None
+    if without_both is not None:
+        weights = _layer_weights(samples, without_both, trained, categories, ranking)
     index = index_categories(
         ranking, trained.layers, categories.ids, categories.features, weights.weights if weights else None, plain
     )
-    judged = np.unique(np.linspace(0, len(sample_rows) - 1, _MOST_RANKINGS).round().astype(int))
-    presence = learn_presence(samples)
-    left_out_runs: Rankings | str | None = None
-    left_out_categories: Rankings | str | None = None
-    if set(candidates.ids) & set(shown):
-        left_out_runs = _too_few(samples.runs, "runs", FEWEST_GROUPS[TRAINED])
-        if not left_out_runs:
-            predicted = _predict_left_out(
-                samples, samples.windows, trained, decoder, samples.runs, in_scale=plain, without=without
-            )
-            is_new = ~np.isin(categories.ids, shown)
-            left_out_runs = _rankings(
-                samples,
-                samples.runs,
-                categories,
-                index,
-                predicted,
-                judged,
-                presence,
-                dict.fromkeys(samples.runs, is_new),
-            )
-    if set(candidates.ids) - set(shown):
-        left_out_categories = _too_few(samples.categories, "categories", FEWEST_GROUPS[NEW])
-        if plain:
-            left_out_categories = "categories themselves are decoded, and of one that was not shown nothing is known"
-        elif not left_out_categories and without_category:
-            new_to = _new_without(samples.categories, categories.ids)
-            left_out_categories = _rankings(
-                samples, samples.categories, categories, index, without_category, judged, presence, new_to
-            )
-    confidence = fit_chances(left_out_runs, left_out_categories, shown, presence.presence if presence else None)
-    if confidence.chances is not None and presence is None:
-        confidence = replace(confidence, notes=(*confidence.notes, _NOTHING_TELLS))
-    return Learned(confidence, weights, presence)
+    learner = _ChancesLearner(samples, candidates, categories, index, without_run, without_both, presence)
+    imagined = np.array(samples.imagined or [False] * len(samples))
+    return Learned(learner.chances(~imagined), weights, presence, learner.chances(imagined) if imagined.any() else None)
+
+
+def _layer_weights(
+    samples: Samples,
+    predictions: Predictions,
+    trained: Trained,
+    categories: CandidateFeatures,
+    ranking: RankingSettings,
+) -> LayerWeights | None:
+    """Learn weights from the complete samples that were predicted without their category."""
+    fisher = ranking.model_copy(update={"combine": "fisher"})
+    last = windows_of(samples).last
+    rows = np.flatnonzero(predictions.fold[last] >= 0)
+    if not len(rows):
+        return None
+    labels = [samples.categories[row] for row in rows]
+    return learn_layer_weights(
+        index_categories(fisher, trained.layers, categories.ids, categories.features, None),
+        {layer: predictions.layers[layer][last[rows]] for layer in fisher.layers or tuple(trained.layers)},
+        categories.positions(labels).tolist(),
+        labels,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ChancesLearner:
+    """Learns chances from the rankings of some of the samples."""
+
+    samples: Samples
+    candidates: CandidateFeatures
+    categories: CandidateFeatures
+    index: CategoryIndex
+    without_run: Predictions
+    without_both: Predictions | None
+    presence: LearnedPresence | None
+
+    def chances(self, which: BoolArray) -> FittedChances:
+        """Learn chances from the samples that `which`, shape (n_samples,), marks."""
+        shown = tuple(dict.fromkeys(self.samples.categories))
+        rows = np.flatnonzero(which)
+        runs, labels = ([names[row] for row in rows] for names in (self.samples.runs, self.samples.categories))
+        left_out_runs: Rankings | str | None = None
+        left_out_categories: Rankings | str | None = None
+        if set(self.candidates.ids) & set(shown):
+            left_out_runs = _too_few(runs, "runs", FEWEST_GROUPS[TRAINED])
+            left_out_runs = left_out_runs or self._rankings(which, self.samples.runs, self.without_run, new=False)
+        if set(self.candidates.ids) - set(shown):
+            left_out_categories = _too_few(labels, "categories", FEWEST_GROUPS[NEW])
+            if self.candidates.are_plain:
+                left_out_categories = (
+                    "categories themselves are decoded, and of one that was not shown nothing is known"
+                )
+            elif not left_out_categories and self.without_both is not None:
+                left_out_categories = self._rankings(which, self.samples.categories, self.without_both, new=True)
+        presence = self.presence.presence if self.presence else None
+        return fit_chances(left_out_runs, left_out_categories, shown, presence)
+
+    def _rankings(self, which: BoolArray, groups: Sequence[str], predictions: Predictions, *, new: bool) -> Rankings:
+        """Make rankings of windows whose true category is new, or is not, to the decoder that predicted them."""
+        windows = windows_of(self.samples)
+        position = self.categories.positions(self.samples.categories)
+        usable = np.flatnonzero((predictions.fold >= 0) & which[windows.of] & (position[windows.of] >= 0))
+        new_of_fold = [predictions.are_new_to(fold, self.categories.ids) for fold in range(predictions.n_folds)]
+        is_new = [new_of_fold[predictions.fold[window]] for window in usable]
+        fits = [bool(marks[position[windows.of[window]]]) == new for window, marks in zip(usable, is_new, strict=True)]
+        usable, is_new = usable[fits], [marks for marks, fit in zip(is_new, fits, strict=True) if fit]
+        judged = np.unique(np.linspace(0, len(usable) - 1, min(_MOST_RANKINGS, len(usable))).round().astype(int))
+        chosen = usable[judged]
+        rows = windows.of[chosen]
+        return Rankings(
+            scores=[
+                self.index.scores(Features(int(i), {layer: values[i] for layer, values in predictions.layers.items()}))
+                for i in chosen
+            ],
+            is_new=[is_new[i] for i in judged],
+            true=position[rows].tolist(),
+            n_volumes=windows.n_volumes[chosen].tolist(),
+            trials=rows.tolist(),
+            groups=[groups[row] for row in rows],
+            response=() if self.presence is None else self.presence.left_out[chosen].tolist(),
+        )
 
 
 def _too_few(groups: Sequence[str], group_kind: str, fewest: int) -> str:
@@ -151,91 +210,14 @@ def _too_few(groups: Sequence[str], group_kind: str, fewest: int) -> str:
     return f"it is learned from {group_kind} that are left out in turn, which needs {fewest}, and {there}"
 
 
-def _new_without(categories: Sequence[str], ids: Sequence[str]) -> dict[str, BoolArray]:
-    """Mark, for each category, the `ids` that are new to the decoder trained without it: shape (n_ids,), bool."""
-    labels = np.array(categories)
-    new_to: dict[str, BoolArray] = {}
-    for kept, left_out in leave_groups_out(categories):
-        is_new = ~np.isin(ids, labels[kept])
-        new_to |= dict.fromkeys(labels[left_out].tolist(), is_new)
-    return new_to
-
-
-def _rankings(
-    samples: Samples,
-    groups: Sequence[str],
-    categories: CandidateFeatures,
-    index: CategoryIndex,
-    predicted: dict[str, Array],
-    judged: Array,
-    presence: LearnedPresence | None,
-    is_new: dict[str, BoolArray],
-) -> Rankings:
-    """Make rankings of some windows from predictions made without their groups."""
-    windows = _windows_of(samples)
-    rows = windows.of[judged]
-    return Rankings(
-        scores=[
-            index.scores(Features(int(i), {layer: values[i].astype(np.float32) for layer, values in predicted.items()}))
-            for i in judged
-        ],
-        is_new=[is_new[groups[row]] for row in rows],
-        true=categories.positions(samples.categories)[rows].tolist(),
-        n_volumes=windows.n_volumes[judged].tolist(),
-        trials=rows.tolist(),
-        groups=[groups[row] for row in rows],
-        response=() if presence is None else presence.left_out[judged].tolist(),
-    )
-
-
-def _windows_of(samples: Samples) -> Windows:
-    if samples.windows is None:
-        raise AssertionError("samples were asked for with windows")
-    return samples.windows
-
-
-def _predict_left_out(
-    samples: Samples,
-    windows: Windows,
-    trained: Trained,
-    decoder: DecoderSettings,
-    groups: Sequence[str],
-    *,
-    in_scale: bool = False,
-    without: Callable[[Collection[Hashable]], Samples] | None = None,
-) -> dict[str, Array]:
-    """Decode features of every window from samples of other groups: per layer, (n_windows, n_units).
-
-    `in_scale` stretches them about their mean until noise varies them as much as those of the decoder of all samples: a
-    decoder of more samples than a fold's responds more strongly to everything, noise included. `without` gives the
-    samples as they are made without knowledge of the groups left out.
-    """
-    noise = np.zeros((0, samples.X.shape[1]), np.float32)
-    if in_scale:
-        white = np.random.default_rng(0).standard_normal((_NOISE_PATTERNS, samples.X.shape[1]))
-        noise = (white * trained.voxel_sd).astype(np.float32)
-        of_all = trained.decoder()
-        loud = {layer: np.stack([of_all.decode(0, x).layers[layer] for x in noise]).std(axis=0) for layer in samples.Y}
-    predicted = {layer: np.empty((len(windows.of), Y.shape[1])) for layer, Y in samples.Y.items()}
-    for kept, left_out in leave_groups_out(groups):
-        rows = np.isin(windows.of, left_out)
-        made = without({groups[row] for row in left_out}) if without else samples
-        X = np.concatenate([_windows_of(made).X[rows], noise])
-        kept_features = {layer: Y[kept] for layer, Y in samples.Y.items()}
-        if decoder.name == "ridge":
-            penalties = {layer: penalty for layer, penalty in trained.penalties.items() if penalty is not None}
-            decoded = predict_layers(fit_layers(made.X[kept], kept_features, penalties), X)
-        else:
-            model = make_decoder(decoder)
-            decoded = {layer: model.fit(made.X[kept], Y).predict(X) for layer, Y in kept_features.items()}
-        for layer, values in decoded.items():
-            predicted[layer][rows] = values[: rows.sum()]
-            if in_scale:
-                mean = trained.layers[layer].unit_mean
-                quiet = values[rows.sum() :].std(axis=0)
-                stretch = float(np.mean(loud[layer]) / np.mean(quiet)) if quiet.any() else 1.0
-                predicted[layer][rows] = mean + (predicted[layer][rows] - mean) * stretch
-    return predicted
+def _fewer(categories: CandidateFeatures, shown: Sequence[str]) -> CandidateFeatures:
+    """Keep the categories that were shown, and of the others no more than needed, drawn at random."""
+    others = np.flatnonzero(~np.isin(categories.ids, shown))
+    if len(others) <= _MOST_OTHERS:
+        return categories
+    dropped = np.random.default_rng(0).permutation(others)[_MOST_OTHERS:]
+    kept = np.setdiff1d(np.arange(len(categories.ids)), dropped)
+    return categories.select([categories.ids[i] for i in kept])
 
 
 def _with_trained_categories(candidates: CandidateFeatures, samples: Samples) -> CandidateFeatures:

@@ -10,7 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from calibration.decoders.columns import column_moments
 from calibration.decoders.ridge import PENALTIES_PER_VOXEL
 from calibration.samples.study import Samples, Windows
-from calibration.training.folds import leave_groups_out
+from calibration.training.folds import N_FOLDS
+from calibration.training.left_out_predictions import RunFold, run_folds, windows_of
 from rtgod.decoding.chances import Presence
 from rtgod.messages import Array, Float32Array, Float64Array
 
@@ -37,8 +38,8 @@ class LearnedPresence:
     presence: Presence
 
 
-def learn_presence(samples: Samples) -> LearnedPresence | None:
-    """Learn the part of patterns that all trials share, and noise from the differences of trials.
+class PresenceLearner:
+    """Learns the part of patterns that all trials share, fold by fold of runs, and noise from differences of trials.
 
     The weights are those of a ridge regression through the origin whose target is 1 for every trial. Noise alone is the
     difference of two trials' patterns over √2: their common part cancels, and noise keeps its size. The two are from
@@ -47,36 +48,74 @@ def learn_presence(samples: Samples) -> LearnedPresence | None:
     Parameters
     ----------
     samples : Samples
-        Samples with their windows.
+        Training samples.
+    """
+
+    def __init__(self, samples: Samples) -> None:
+        self._left_out = np.empty((len(PENALTIES_PER_VOXEL), len(windows_of(samples).of)))
+
+    def take(self, fold: RunFold) -> None:
+        """Learn from the kept runs of a fold, and apply this to those left out.
+
+        Parameters
+        ----------
+        fold : RunFold
+        """
+        windows, X = windows_of(fold.samples), fold.samples.X[fold.kept]
+        rows = np.isin(windows.of, fold.left_out)
+        sd = column_moments(X.astype(np.float64))[1]
+        kernel = (X / sd) @ (X / sd).T
+        similarity = (windows.X[rows] @ (X / np.square(sd)).astype(np.float32).T).astype(np.float64)
+        for response, penalty in zip(self._left_out, PENALTIES_PER_VOXEL, strict=True):
+            response[rows] = similarity @ _dual(kernel, penalty * X.shape[1])
+
+    def learned(self, samples: Samples) -> LearnedPresence | None:
+        """Choose the penalty, and learn weights from all samples.
+
+        Parameters
+        ----------
+        samples : Samples
+            Samples as given to the decoder.
+
+        Returns
+        -------
+        LearnedPresence or None
+            None with one run, or if responses cannot be told from noise.
+        """
+        windows = windows_of(samples)
+        if len(set(samples.runs)) < 2:
+            return None
+        partners, is_response = _partners(samples), np.arange(2 * len(windows.of)) < len(windows.of)
+        best: tuple[float, float, Float64Array, Presence] | None = None
+        for response, penalty in zip(self._left_out, PENALTIES_PER_VOXEL, strict=True):
+            values = np.concatenate([response, (response - response[partners]) / np.sqrt(2)])
+            loss, presence = _fit(values, is_response, windows, len(samples))
+            if presence is not None and (best is None or loss < best[0]):
+                best = loss, penalty * samples.X.shape[1], response, presence
+        if best is None:
+            return None
+        _, alpha, response, presence = best
+        sd = column_moments(samples.X.astype(np.float64))[1]
+        weights = (samples.X / sd).T @ _dual((samples.X / sd) @ (samples.X / sd).T, alpha) / sd
+        return LearnedPresence(weights.astype(np.float32), response, presence)
+
+
+def learn_presence(samples: Samples) -> LearnedPresence | None:
+    """Learn the presence of a response from samples that are not to be whitened.
+
+    Parameters
+    ----------
+    samples : Samples
 
     Returns
     -------
     LearnedPresence or None
         None with one run, or if responses cannot be told from noise.
     """
-    windows = _windows(samples)
-    if len(set(samples.runs)) < 2:
-        return None
-    sd = column_moments(samples.X.astype(np.float64))[1]
-    kernel = (samples.X / sd) @ (samples.X / sd).T
-    # There are several times more windows than samples, so they are not copied.
-    of_windows = (windows.X @ (samples.X / np.square(sd)).astype(np.float32).T).astype(np.float64)
-    folds = [(kept, np.isin(windows.of, left_out)) for kept, left_out in leave_groups_out(samples.runs)]
-    partners, is_response = _partners(samples), np.arange(2 * len(windows.of)) < len(windows.of)
-    best: tuple[float, float, Float64Array, Presence] | None = None
-    for penalty in PENALTIES_PER_VOXEL:
-        alpha, response = penalty * samples.X.shape[1], np.empty(len(windows.of))
-        for kept, rows in folds:
-            response[rows] = of_windows[np.ix_(rows, kept)] @ _dual(kernel[np.ix_(kept, kept)], alpha)
-        values = np.concatenate([response, (response - response[partners]) / np.sqrt(2)])
-        loss, presence = _fit(values, is_response, windows, len(samples))
-        if presence is not None and (best is None or loss < best[0]):
-            best = loss, alpha, response, presence
-    if best is None:
-        return None
-    _, alpha, response, presence = best
-    weights = (samples.X / sd).T @ _dual(kernel, alpha) / sd
-    return LearnedPresence(weights.astype(np.float32), response, presence)
+    learner = PresenceLearner(samples)
+    for fold in run_folds(samples, None, N_FOLDS):
+        learner.take(fold)
+    return learner.learned(samples)
 
 
 def _dual(kernel: Float64Array, alpha: float) -> Float64Array:
@@ -109,7 +148,7 @@ def _fit(values: Float64Array, is_response: Array, windows: Windows, n_trials: i
 
 def _partners(samples: Samples) -> Array:
     """Choose for each window one of another run's trial after about as many volumes: shape (n_windows,), int."""
-    windows = _windows(samples)
+    windows = windows_of(samples)
     categories, runs = np.array(samples.categories), np.array(samples.runs)
     partners = np.empty(len(windows.of), np.int64)
     for row in np.unique(windows.of):
@@ -121,9 +160,3 @@ def _partners(samples: Samples) -> Array:
         distance = np.abs(windows.n_volumes[partner_windows] - windows.n_volumes[own_windows, np.newaxis])
         partners[own_windows] = partner_windows[np.argmin(distance, axis=1)]
     return partners
-
-
-def _windows(samples: Samples) -> Windows:
-    if samples.windows is None:
-        raise AssertionError("samples were asked for with windows")
-    return samples.windows

@@ -27,13 +27,17 @@ TRAINED, NEW = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """Log odds that one unit of score is worth: exp(level + volumes · log n_volumes + candidates · log n_candidates).
+    """Log odds that one unit of score is worth.
+
+    They are exp(level + volumes · log n_volumes + curve · (log n_volumes)² + candidates · log n_candidates).
 
     Attributes
     ----------
     level : float
     volumes, candidates : float
         Exponents of the number of volumes and of candidates of a ranking.
+    curve : float
+        Factor of the squared logarithm of the number of volumes; 0 in bundles of older versions.
 
     Raises
     ------
@@ -44,9 +48,10 @@ class Weight:
     level: float
     volumes: float
     candidates: float
+    curve: float = 0.0
 
     def __post_init__(self) -> None:
-        if not all(map(math.isfinite, (self.level, self.volumes, self.candidates))):
+        if not all(map(math.isfinite, (self.level, self.volumes, self.candidates, self.curve))):
             raise ValueError("the weight of a score has numbers that are not finite")
 
 
@@ -204,7 +209,10 @@ class Chances:
             return None
         log_volumes = math.log(_within(n_volumes, self.n_volumes))
         log_candidates = math.log(_within(n_candidates, self.n_candidates))
-        return math.exp(weight.level + weight.volumes * log_volumes + weight.candidates * log_candidates)
+        by_volumes = weight.volumes * log_volumes
+        if weight.curve:
+            by_volumes += weight.curve * log_volumes * log_volumes
+        return math.exp(weight.level + by_volumes + weight.candidates * log_candidates)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -213,16 +221,20 @@ class Judge:
 
     Attributes
     ----------
-    chances : Chances
+    chances : Chances or None
+        Chances of what is seen; None if they are unknown.
     is_new : ndarray of shape (n_all,), bool
         Whether each candidate of the decoder is new, that is, not trained on.
     weights : ndarray of shape (n_voxels,), float32, or None
         Weights whose product with a pattern is the share of a response in it; None if they were not learned.
+    imagined : Chances or None
+        Chances of what is imagined; None if they are unknown: those of what is seen would be too high.
     """
 
-    chances: Chances
+    chances: Chances | None
     is_new: BoolArray
     weights: Float32Array | None = None
+    imagined: Chances | None = None
 
     def of_ranking(
         self,
@@ -232,8 +244,10 @@ class Judge:
         n_volumes: int,
         n_blocks: int,
         response: float | None = None,
+        *,
+        imagined: bool = False,
     ) -> Probability | None:
-        """Compute the chances of one ranking; see `Chances.probabilities`.
+        """Compute the chances of one ranking; see `Chances.probabilities`. None if they are unknown.
 
         Parameters
         ----------
@@ -249,9 +263,14 @@ class Judge:
             Trials that the ranking rests on; they have no influence.
         response : float or None
             Share of a response in the pattern; with None the pattern counts as a response.
+        imagined : bool
+            Whether the trial asked to imagine its category.
         """
         del n_blocks  # only the number of volumes counts, not that of trials
-        return self.chances.probabilities(scores, self.is_new[order], n_candidates, n_volumes, response)
+        chances = self.imagined if imagined else self.chances
+        if chances is None:
+            return None
+        return chances.probabilities(scores, self.is_new[order], n_candidates, n_volumes, response)
 
 
 def _within(n: int, limits: tuple[int, int]) -> int:

@@ -74,7 +74,9 @@ class Confidence:
         n_volumes: int,
         n_blocks: int,
         response: float | None = None,
-    ) -> Probability:
+        *,
+        imagined: bool = False,
+    ) -> Probability | None:
         """Compute the chances of one ranking.
 
         Parameters
@@ -88,8 +90,13 @@ class Confidence:
             Volumes and trials that the ranking rests on.
         response : float or None
             Share of a response in the pattern; such bundles do not use it.
+        imagined : bool
+            Whether the trial asked to imagine its category: such bundles know nothing of that, so that there are no
+            chances.
         """
         del order, response  # neither has an influence here
+        if imagined:
+            return None
         return self.probabilities(ranking_predictors(scores, n_candidates, n_volumes, n_blocks))
 
     def probabilities(self, predictors: Float64Array) -> tuple[float, float, float]:

@@ -338,7 +338,10 @@ def blocks_of(trials: Iterable[Trial], impulse_s: float = IMPULSE_S) -> tuple[Bl
     impulse_s : float
         Length of an impulse's block, in seconds: the repetition time, so that the block holds the middle of one volume.
     """
-    return tuple(Block(trial.onset_s, trial.duration_s or impulse_s, label_of(trial.category)) for trial in trials)
+    return tuple(
+        Block(trial.onset_s, trial.duration_s or impulse_s, label_of(trial.category), trial.kind == "imagery")
+        for trial in trials
+    )
 
 
 def beyond(trials: Sequence[Trial], n_volumes: int | None, tr_s: float) -> tuple[int, int]:

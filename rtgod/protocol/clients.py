@@ -400,7 +400,8 @@ class Reporter(_Connection):
         block : Block
             Begins no earlier than the blocks told before it end.
         """
-        self._put(NewBlock(self.name, self._number, run_id, block.onset_s, block.duration_s, block.label))
+        told = (block.onset_s, block.duration_s, block.label, block.imagined)
+        self._put(NewBlock(self.name, self._number, run_id, *told))
 
     def _put(self, message: Event | NewBlock) -> None:
         self._number += 1

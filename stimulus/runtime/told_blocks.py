@@ -10,7 +10,7 @@ from collections.abc import Callable
 from rtgod.events.table import label_of
 from rtgod.messages import Block
 from rtgod.text import number_of
-from stimulus.paradigm.schedule import Schedule, Step
+from stimulus.paradigm.schedule import Schedule, Step, StepKind
 from stimulus.runtime.server_link import Link
 
 
@@ -57,4 +57,4 @@ def block_of(trial: Step) -> Block:
     ----------
     trial : Step
     """
-    return Block(trial.onset_s, trial.duration_s, label_of(trial.category))
+    return Block(trial.onset_s, trial.duration_s, label_of(trial.category), trial.kind is StepKind.IMAGERY)

@@ -591,3 +591,24 @@ def test_without_compilation_a_session_is_the_same():
         np.testing.assert_allclose(theirs["motion"], ours["motion"], atol=1e-5)
         np.testing.assert_allclose(theirs["pattern"], ours["pattern"], atol=1e-4)  # percent: 1e-6 of the signal
         np.testing.assert_allclose(theirs["scores"], ours["scores"], atol=1e-5)
+
+
+def test_chances_of_what_is_imagined_are_those_of_imagined_trials_or_unknown():
+    """What was learned from trials that were seen is too sure for imagined ones, and is not said of them."""
+    run = small.run()
+    imagined = dataclasses.replace(run, blocks=tuple(dataclasses.replace(b, imagined=True) for b in run.blocks))
+    ids = tuple(candidate.category_id for candidate in small.bundle().candidates)
+    surer, less = (Chances(ids, (Weight(level, 0.5, 0.0), None), (0.0, 0.0), (1, 9), (2, 9)) for level in (2.0, 0.0))
+    of_seen = dataclasses.replace(small.bundle(), chances=surer)
+    of_both = dataclasses.replace(of_seen, imagined_chances=less)
+    of_imagined = dataclasses.replace(small.bundle(), imagined_chances=less)
+
+    def said(bundle, run):
+        return [answer.probability for answer in rankings(bundle, run).values()]
+
+    assert all(said(of_seen, run))
+    assert set(said(of_seen, imagined)) == {None}
+    assert said(of_both, run) == said(of_seen, run)
+    assert said(of_both, imagined) == said(of_imagined, imagined)
+    assert all(few[0] < many[0] for few, many in zip(said(of_both, imagined), said(of_both, run), strict=True))
+    assert set(said(of_imagined, run)) == {None}

@@ -102,7 +102,7 @@ def test_every_region_is_decoded_by_a_decoder_of_its_own(study, evaluation):
     accuracy = evaluation.by_region["seen"]
     assert accuracy.shape == (4, 2)
     fold = study.folds[0].select_voxels(study.regions["V4"])
-    fitted = fit_fold(fold, SETTINGS.noise, DecoderSettings())
+    fitted = fit_fold(fold, SETTINGS.noise, DecoderSettings(), penalty_choice_of(fold, study.candidates).groups)
     whole = replace(fold.tests["seen"], windows=None)
     decoded = decode_kind(whole, fitted, index_of(study.candidates, fitted, SETTINGS.ranking), study.candidates)
     from calibration.evaluation.accuracy import feature_accuracy
@@ -127,14 +127,14 @@ def test_the_time_course_is_of_each_layers_best_area(evaluation):
 
 def test_confidence_is_learned_and_tested(evaluation, bundle):
     """What calibration learns is what evaluation tests: probabilities of every ranking that the tests gave."""
-    chances = evaluation.learned.confidence.chances
+    chances = evaluation.learned[0].confidence.chances
     assert set(chances.trained) == set(bundle.chances.trained)
     for ours, theirs in zip(chances.weights, bundle.chances.weights, strict=True):
         assert (ours.level, ours.volumes, ours.candidates) == pytest.approx(
             (theirs.level, theirs.volumes, theirs.candidates), rel=1e-3, abs=1e-3
         )
     assert bundle.confidence is None
-    assert evaluation.learned.layer_weights.weights == pytest.approx(bundle.layer_weights, rel=1e-6)
+    assert evaluation.learned[0].layer_weights.weights == pytest.approx(bundle.layer_weights, rel=1e-6)
     assert sum(bundle.layer_weights.values()) == pytest.approx(1)
     for kind, of in evaluation.confidence.items():
         assert of.probability.shape == of.hit.shape == (len(evaluation.decoded[kind].windows.true), 3)
@@ -146,7 +146,7 @@ def test_confidence_is_learned_and_tested(evaluation, bundle):
 
 def test_rankings_that_were_learned_from_are_of_categories_not_trained_on(evaluation):
     """Held-out rankings of shown categories must not be better than those of new ones."""
-    of_runs, of_categories = (hit[:, 2].mean() for hit in evaluation.learned.confidence.hit)
+    of_runs, of_categories = (hit[:, 2].mean() for hit in evaluation.learned[0].confidence.hit)
     assert of_categories < 0.6
     assert of_categories < of_runs
 

@@ -27,7 +27,7 @@ from rtgod.sources import open_source
 from tests import naive, small
 from tests.calibration.conftest import serve_runs
 
-FIGURES = {"latency.png", "motion.png", "ranks.png", "decoded.png"}
+FIGURES = {"reliability.png", "latency.png", "motion.png", "ranks.png", "decoded.png"}
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,9 @@ from scipy import stats
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
+from calibration.metrics.reliability import brier_score, calibration_error, reliability_bins
 from calibration.training import confidence as module
-from calibration.training.confidence import (
-    Rankings,
-    brier_score,
-    calibration_error,
-    fit_chances,
-    reliability_bins,
-)
+from calibration.training.confidence import Rankings, fit_chances
 from rtgod.decoding.chances import NEW, TRAINED, Chances
 from rtgod.decoding.confidence import FIRST
 
@@ -253,17 +248,18 @@ def test_what_is_no_confidence_is_refused(fitted, change):
 
 
 def test_the_loss_has_its_gradient():
-    draws = [module._drawn(one, kind, mixed=True) for kind, one in enumerate((rankings(TRAINED, 6), rankings(NEW, 6)))]
+    kinds = enumerate((rankings(TRAINED, 6), rankings(NEW, 6)))
+    draws = [module._drawn(one, kind, mixed=True, presence=None) for kind, one in kinds]
     sizes = np.concatenate([np.diff(one.starts) for one in draws])
     scores, is_new = (np.concatenate([getattr(one, name) for one in draws]) for name in ("scores", "is_new"))
     n = len(sizes)
     rng = np.random.default_rng(0)
     loss = module._Loss(
-        scores / UNIT, is_new, np.cumsum(sizes) - sizes, sizes, rng.normal(size=(2, n)), rng.uniform(size=n),
-        np.full(n, 0.1),
+        scores / UNIT, is_new, np.cumsum(sizes) - sizes, sizes, rng.normal(size=(3, n)), rng.uniform(size=n),
+        np.full(n, 0.1), rng.uniform(0.5, 1, size=n),
     )  # fmt: skip
-    at = rng.normal(size=8) / 3
-    step = 1e-6 * np.eye(8)
+    at = rng.normal(size=10) / 3
+    step = 1e-6 * np.eye(10)
     numeric = [(loss(at + one)[0] - loss(at - one)[0]) / 2e-6 for one in step]
     np.testing.assert_allclose(loss(at)[1], numeric, rtol=1e-4)
 

@@ -60,7 +60,7 @@ def test_imagery_is_a_trial_but_its_cue_evaluation_and_rest_are_not(write):
     trials = read_trials(write(IMAGERY))
     assert trials == (Trial(36.0, 15.0, "imagery", "n02950256"), Trial(60.0, 15.0, "imagery", "n02950256"))
     once, again = blocks_of(trials)
-    assert (once, again) == (Block(36.0, 15.0, once.label), Block(60.0, 15.0, once.label))
+    assert (once, again) == (Block(36.0, 15.0, once.label, True), Block(60.0, 15.0, once.label, True))
 
 
 def test_trials_of_one_category_have_one_label_that_does_not_name_it():

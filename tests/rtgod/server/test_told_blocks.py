@@ -40,7 +40,7 @@ def wait_until(is_so):
 
 def told(number, block=None, run_id="run-1", client="display-1"):
     block = block or BLOCKS[number]
-    return NewBlock(client, number, run_id, block.onset_s, block.duration_s, block.label)
+    return NewBlock(client, number, run_id, block.onset_s, block.duration_s, block.label, block.imagined)
 
 
 def first_volume(block):

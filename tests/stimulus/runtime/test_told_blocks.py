@@ -44,7 +44,9 @@ class Desk:
         return self.messages.pop(0) if self.messages else None
 
     def tell_block(self, run_id, block):
-        message = NewBlock("display-1", self.n_told, run_id, block.onset_s, block.duration_s, block.label)
+        message = NewBlock(
+            "display-1", self.n_told, run_id, block.onset_s, block.duration_s, block.label, block.imagined
+        )
         self.session.check(message)
         list(self.session.handle(message))
         self.n_told += 1
