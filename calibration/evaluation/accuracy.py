@@ -11,7 +11,7 @@ from calibration.decoders.columns import profile_correlation
 from calibration.evaluation.predictions import CandidateScores, DecodedCondition
 from calibration.metrics.choices import balanced
 from calibration.metrics.group_means import averaged_by
-from calibration.metrics.identification import identification_accuracy, permutation_test, rank_of
+from calibration.metrics.identification import identification_accuracy, permutation_test, rank_of, shuffled_accuracy
 from calibration.metrics.permutation import FEW_CATEGORIES, ExchangeTest
 from calibration.metrics.statistics import (
     FEW_SAMPLES,
@@ -54,6 +54,9 @@ class Identification:
         Units that intervals are over, and whose labels a test exchanges.
     p_least : float
         Lowest p value that any result could have had.
+    shuffled : float
+        Mean accuracy under exchanged labels: the level of chance where rankings favour some categories, whatever is
+        shown.
     """
 
     kind: str
@@ -72,6 +75,7 @@ class Identification:
     n_candidates: int
     units: str
     p_least: float
+    shuffled: float
 
     @property
     def is_few(self) -> bool:
@@ -249,6 +253,7 @@ def _identification(kind: str, aggregation: str, ranked: CandidateScores, new: b
         n_candidates=n_candidates,
         units=units,
         p_least=test.least,
+        shuffled=shuffled_accuracy(ranked.scores, labels),
     )
 
 

@@ -57,6 +57,18 @@ def all_accuracies(scores: Array) -> Float64Array:
     return accuracies
 
 
+def shuffled_accuracy(scores: Array, true: Sequence[int] | Array) -> float:
+    """Return the mean accuracy under exchanged categories: each block is taken for any category that was shown.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_blocks, n_candidates)
+    true : sequence of int
+        Position of each block's true category among the candidates.
+    """
+    return float(all_accuracies(scores)[:, np.unique(np.asarray(true))].mean())
+
+
 def permutation_test(
     scores: Array,
     true: Sequence[int],

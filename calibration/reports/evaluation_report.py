@@ -36,6 +36,10 @@ from rtgod.errors import InputError
 _FEWEST_CANDIDATES = 4
 #: Column names for the places of `FIRST`.
 _PLACES = ("first, %", "first 5, %", "first 10, %")
+_ON_SHUFFLED = (
+    "Shuffled: the same with the labels of the tests exchanged; where rankings favour some categories, whatever is "
+    "shown, it differs from 50 %, and the tests compare with it."
+)
 _N_EXAMPLES, _N_FIRST, _N_LISTED = 8, 5, 10
 PAGE = "report.html"
 
@@ -126,17 +130,17 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """
     n_candidates = len(evaluation.candidates.ids)
     table = RichTable(title=f"Rank of the true category among {n_candidates:,}", title_justify="left")
-    for name in ("", "evidence", "pairwise accuracy", "90 % interval", "p", "median rank", "n"):
+    for name in ("", "evidence", "pairwise accuracy", "90 % interval", "shuffled", "p", "median rank", "n"):
         table.add_column(name, justify="left" if name in ("", "evidence") else "right")
     for result in evaluation.identification:
-        kind, evidence, accuracy, _, interval, p_value, *_, median_rank, n = _identification_row(result)
-        table.add_row(styled(kind), styled(evidence), _percent(accuracy), interval, p_value, median_rank, n)
+        kind, evidence, accuracy, _, interval, shuffled, p_value, *_, median_rank, n = _identification_row(result)
+        table.add_row(styled(kind), styled(evidence), _percent(accuracy), interval, shuffled, p_value, median_rank, n)
     table.add_section()
-    table.add_row("chance", "", "50.0 %", "", "", f"{(n_candidates + 1) / 2:g}", "")
+    table.add_row("chance", "", "50.0 %", "", "", "", f"{(n_candidates + 1) / 2:g}", "")
     console.print(table)
     console.print(
         "Pairwise accuracy: the share of the other candidates that are ranked below the true category; chance is 50 % "
-        f"however many there are. {' '.join(_on_tests(evaluation.identification))}"
+        f"however many there are. {_ON_SHUFFLED} {' '.join(_on_tests(evaluation.identification))}"
     )
     for remark in _on_choices(evaluation):
         claim, colon, why = remark.partition(". ")
@@ -223,7 +227,7 @@ def _identification(evaluation: Evaluation) -> Section:
         "less well than those of the true category; ties count half. Its chance level is 50 % however many candidates "
         f"there are; that of being ranked first is 1 in {n:,}. A single volume is the first of a trial (the first two, "
         f"where its response begins within one); a block is a whole trial{averages}. "
-        "Intervals are two-sided 90 % score intervals, which stay within 0 to 100 %. "
+        f"{_ON_SHUFFLED} Intervals are two-sided 90 % score intervals, which stay within 0 to 100 %. "
         + " ".join(_on_tests(evaluation.identification))
     )
     if evaluation.n_folds > 1:
@@ -238,10 +242,12 @@ def _identification(evaluation: Evaluation) -> Section:
         "50.0",
         "–",
         "–",
+        "–",
         *(f"{100 * k / n:.3g}" if k < n else "" for k in FIRST),
         f"{(n + 1) / 2:g}",
     )
-    header = ["", "evidence", "accuracy, %", "balanced, %", "90 % interval", "p", *_PLACES, "median rank", "n"]
+    header = ["", "evidence", "accuracy, %", "balanced, %", "90 % interval", "shuffled, %", "p", *_PLACES]
+    header += ["median rank", "n"]
     frequencies = {kind: balance_of(decoded.blocks.true) for kind, decoded in evaluation.decoded.items()}
     unequal = {kind: balance for kind, balance in frequencies.items() if not balance.is_equal}
     rows = [*(_identification_row(result) for result in evaluation.identification), (*chance, "–")]
@@ -270,6 +276,7 @@ def _identification_row(result: Identification) -> tuple[str, ...]:
         f"{100 * result.accuracy:.1f}{' †' if result.is_few else ''}",
         f"{100 * result.balanced:.1f}",
         "–" if np.isnan(result.low) else f"{100 * result.low:.1f}–{100 * result.high:.1f}",
+        f"{100 * result.shuffled:.1f}",
         _p(result),
         *("–" if np.isnan(share) else f"{100 * share:.1f}" for share in (result.top1, result.top5, result.top10)),
         f"{result.median_rank:g}",
@@ -280,7 +287,7 @@ def _identification_row(result: Identification) -> tuple[str, ...]:
 def _one_answer_row(kind: str, name: str, balance: Balance) -> tuple[str, ...]:
     """Return the row of one fixed ranking for all blocks, the shown categories by frequency, most frequent first."""
     accuracy, share = f"{100 * balance.constant:.1f}", f"{100 * balance.share:.1f}"
-    return kind, f"always “{name}” first", accuracy, "50.0", "–", "–", share, "–", "–", "–", f"{balance.n}"
+    return kind, f"always “{name}” first", accuracy, "50.0", "–", "–", "–", share, "–", "–", "–", f"{balance.n}"
 
 
 def _examples(evaluation: Evaluation, pictures: Mapping[str, Path]) -> list[Section]:

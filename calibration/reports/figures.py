@@ -102,7 +102,7 @@ def ablation(names: Sequence[str], kinds: Mapping[str, Sequence[tuple[float, flo
         axes.axvline(0, color=GREY, linewidth=1)
         for y, (accuracy, *difference) in enumerate(values):
             middle, low, high = 100 * np.array(difference if y else (0.0, 0.0, 0.0))
-            colour = GREY if y == 0 else ORANGE if middle < 0 else BLUE
+            colour = ORANGE if middle < 0 else BLUE if middle > 0 else GREY
             axes.plot([low, high], [y, y], color=colour, linewidth=1.4)
             axes.plot(middle, y, "o", color=colour, markersize=5)
             if not np.isnan(accuracy):

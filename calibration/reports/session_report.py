@@ -16,7 +16,7 @@ from calibration.datasets.foreign_runs import usual_of, why_foreign
 from calibration.evaluation.accuracy import MOST_IN_MATRIX, Confidences, confusion_of, units_of
 from calibration.features.stimuli import pictures_of
 from calibration.metrics.choices import remarks_on_choices
-from calibration.metrics.identification import identification_accuracy, permutation_test, rank_of
+from calibration.metrics.identification import identification_accuracy, permutation_test, rank_of, shuffled_accuracy
 from calibration.metrics.permutation import SIGNIFICANT
 from calibration.metrics.reliability import calibration
 from calibration.metrics.statistics import FEW_SAMPLES, share_interval
@@ -668,7 +668,7 @@ def _sum_up(
     scores = np.stack([b.scores for b in blocks])
     test = permutation_test(scores, true, [b.ranking.run_id for b in blocks], new=averaged)
     few = f" (fewer than {FEW_SAMPLES} blocks: too few to say much)" if len(blocks) < FEW_SAMPLES else ""
-    interval = "" if np.isnan(low) else f", 90 % interval over {units} {100 * low:.1f}–{100 * high:.1f} %"
+    interval = "" if np.isnan(low) else f"; 90 % interval over {units} {100 * low:.1f}–{100 * high:.1f} %"
     p_value = f"permutation p = {test.p_value:.4f}"
     if test.least > SIGNIFICANT:
         p_value += f", which no result of so few could bring below {test.least:.2g}"
@@ -678,7 +678,8 @@ def _sum_up(
             (f"{100 * accuracy:.1f} %", "bold"),
             f" of {number_of(len(blocks), 'block')}{few}: ",
         ),
-        f"of the other categories, the share ranked below the true one (chance 50 %{interval}, {p_value}), ",
+        f"of the other categories, the share ranked below the true one (chance 50 %, "
+        f"{100 * shuffled_accuracy(scores, true):.1f} % with labels shuffled{interval}, {p_value}), ",
         f"median rank {median_rank:g} of {n_candidates} (chance {(n_candidates + 1) / 2:g})",
     )
     summary = {

@@ -71,9 +71,10 @@ def correlate_at(rows: Float32Array, positions: Array, query: Float32Array, ends
 
     Parameters
     ----------
-    rows, query, ends
-        As in `correlate`.
+    rows : ndarray of shape (n_rows, n_units), float32
     positions : ndarray of shape (n_positions,), int32
+    query, ends
+        As in `correlate`.
     """
     correlations = np.empty((positions.size, len(ends)), np.float32)
     _segment_dots_at(rows, positions, query, ends, correlations)

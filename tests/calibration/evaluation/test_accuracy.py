@@ -79,6 +79,17 @@ def test_the_interval_is_over_categories(decoded):
     np.testing.assert_allclose(found, (accuracies.mean(), low, high))
 
 
+def test_rankings_that_favour_the_tested_categories_are_compared_with_shuffled_labels():
+    """Nothing is decoded, and candidates that are tested are always before the others: 50 % is no chance then."""
+    scores = np.random.default_rng(0).normal(size=(60, 30))
+    scores[:, :10] += 2
+    nothing = DecodedCondition((), {}, {}, ranked(scores, np.arange(60) % 10), {}, None, None, None)
+    (block,) = identification("seen", nothing)
+    assert block.low > 0.6
+    assert block.shuffled == pytest.approx(block.accuracy, abs=0.05)
+    assert block.p_value > 0.05
+
+
 def test_every_block_counted_three_times_says_nothing_more(decoded):
     """Repeats of one category are no new evidence about others: neither intervals nor p values become smaller."""
     thrice = replace(decoded, blocks=decoded.blocks.select(np.tile(np.arange(40), 3)))

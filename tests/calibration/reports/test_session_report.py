@@ -286,11 +286,12 @@ def test_trials_averaged_with_those_before_them_are_tested_by_category(n_blocks)
         names = tuple(("a", "b")[k] for k in order)
         ranking = Ranking("run-1", i, 3, i, True, names, order, scores[order], None, n_blocks=n_blocks)
         trial = Trial(9.0 * i, 9.0, "stimulus", ("a", "b")[true], None)
-        blocks.append(DecodedBlock(trial, ranking, "ab"[true], scores, true, trained_on=False))
+        blocks.append(DecodedBlock(trial, ranking, "ab"[true], scores, true, trained_on=False, shown=(ranking,)))
     summary = _sum_up("seen", blocks, ("a", "b"), parts)
     if n_blocks == 1:
         assert summary["seen_p_value"] < 0.01
         assert "over blocks" in str(parts)
+        assert "50.0 % with labels shuffled" in str(parts)
     else:
         assert summary["seen_p_value"] == 0.5
         assert "over categories" in str(parts)
