@@ -9,7 +9,7 @@ from typing import Any
 
 from calibration.datasets.dataset_files import DatasetFiles
 from calibration.decoders.settings import DecoderSettings
-from calibration.evaluation.accuracy import accuracies_of, units_of
+from calibration.evaluation.accuracy import accuracies_of, are_new, units_of
 from calibration.evaluation.evaluate import score_blocks
 from calibration.evaluation.predictions import CandidateScores
 from calibration.features.network import Network
@@ -60,10 +60,13 @@ class AblationStep:
         The step's name for people.
     accuracies : mapping of str to mapping
         For each kind of trials, "seen" or "imagined", the identification accuracy of each trial.
+    new : frozenset of str
+        Kinds of trials of whose categories the decoder was trained on none.
     """
 
     name: str
     accuracies: Mapping[str, Mapping[TrialKey, float]]
+    new: frozenset[str] = frozenset()
 
 
 def ablate_preprocessing(
@@ -122,7 +125,10 @@ def ablate_preprocessing(
             targets, known = files.targets(runs, report), trials
         (fold,) = folds_of(gathered, targets.features_of, "runs")
         scores = score_blocks(fold.complete_only(), targets.candidates, changed, DecoderSettings())
-        steps.append(AblationStep(name, _by_trial(scores, gathered.test, targets.candidates)))
+        accuracies = _by_trial(scores, gathered.test, targets.candidates)
+        of_kinds = {kind: {category for _, _, category in trials} for kind, trials in accuracies.items()}
+        new = {kind for kind, tested in of_kinds.items() if are_new(tested, fold.training.categories)}
+        steps.append(AblationStep(name, accuracies, frozenset(new)))
         report("steps of preprocessing", done, len(variants))
     return steps
 
@@ -143,15 +149,19 @@ def _by_trial(
     return {name: by_trial for name, by_trial in accuracies.items() if by_trial}
 
 
-def paired_difference(a: Mapping[TrialKey, float], b: Mapping[TrialKey, float]) -> tuple[float, float, float]:
+def paired_difference(
+    a: Mapping[TrialKey, float], b: Mapping[TrialKey, float], *, new: bool = False
+) -> tuple[float, float, float]:
     """Return the mean difference of accuracy, `a` minus `b`, with its 95 % interval; see `difference_interval`.
 
-    The interval is over categories, whose trials may err alike; over trials if categories are few.
+    The interval is over categories, whose trials may err alike; over trials if categories are few and not `new`.
 
     Parameters
     ----------
     a, b : mapping of TrialKey to float
         Accuracies by trial; those that both have are paired.
+    new : bool
+        Option of `calibration.evaluation.accuracy.units_of`.
 
     Returns
     -------
@@ -161,7 +171,7 @@ def paired_difference(a: Mapping[TrialKey, float], b: Mapping[TrialKey, float]) 
     pairs = [trial for trial in a if trial in b]
     if len(pairs) < 2:
         return float("nan"), float("nan"), float("nan")
-    _, units = units_of([category for _, _, category in pairs])
+    _, units = units_of([category for _, _, category in pairs], new=new)
     return difference_interval([a[trial] - b[trial] for trial in pairs], units)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,8 +55,8 @@ class Identification:
     p_least : float
         Lowest p value that any result could have had.
     shuffled : float
-        Mean accuracy under exchanged labels: the level of chance where rankings favour some categories, whatever is
-        shown.
+        Mean accuracy over all exchanges of the samples' labels: the level of chance where rankings favour some
+        categories, whatever is shown, or some categories are shown more often.
     """
 
     kind: str
@@ -211,6 +211,17 @@ def interval_over(labels: Sequence[object], values: Float64Array) -> tuple[float
     """
     _, low, high = t_interval(averaged_by([str(label) for label in labels], values)[1])
     return float(values.mean()), low, high
+
+
+def are_new(tested: Iterable[str], trained_on: Iterable[str]) -> bool:
+    """Return whether a decoder was trained on none of the categories that it is tested on.
+
+    Parameters
+    ----------
+    tested, trained_on : iterable of str
+        Category ids, which may repeat.
+    """
+    return set(trained_on).isdisjoint(tested)
 
 
 def units_of(labels: Sequence[Hashable], *, new: bool = False) -> tuple[str, Sequence[Hashable]]:

@@ -58,7 +58,9 @@ def all_accuracies(scores: Array) -> Float64Array:
 
 
 def shuffled_accuracy(scores: Array, true: Sequence[int] | Array) -> float:
-    """Return the mean accuracy under exchanged categories: each block is taken for any category that was shown.
+    """Return the mean accuracy over all exchanges of the blocks' labels, which keep their frequencies.
+
+    One answer to all blocks has this accuracy, however unequal the frequencies are.
 
     Parameters
     ----------
@@ -66,7 +68,8 @@ def shuffled_accuracy(scores: Array, true: Sequence[int] | Array) -> float:
     true : sequence of int
         Position of each block's true category among the candidates.
     """
-    return float(all_accuracies(scores)[:, np.unique(np.asarray(true))].mean())
+    shown, counts = np.unique(np.asarray(true), return_counts=True)
+    return float(all_accuracies(scores)[:, shown].mean(axis=0) @ counts / counts.sum())
 
 
 def permutation_test(

@@ -48,7 +48,9 @@ def write_ablation(steps: Sequence[AblationStep], out: Path, console: Console) -
         for kind in kinds:
             trials = step.accuracies.get(kind, {})
             accuracy = sum(trials.values()) / len(trials) if trials else math.nan
-            difference, low, high = paired_difference(trials, steps[0].accuracies.get(kind, {}))
+            difference, low, high = paired_difference(
+                trials, steps[0].accuracies.get(kind, {}), new=kind in steps[0].new | step.new
+            )
             cells += [accuracy, difference, low, high, len(trials)]
             bounds = _or_none(low, f" ({100 * low:+.1f} to {100 * high:+.1f})")
             change = "" if step is steps[0] else _or_none(difference, f"{100 * difference:+.1f}{bounds}")
@@ -60,8 +62,8 @@ def write_ablation(steps: Sequence[AblationStep], out: Path, console: Console) -
     figures.save(figures.ablation([step.name for step in steps], drawn), out / FILES[1])
     console.print(table)
     console.print(
-        "Differences are paired over trials, and their intervals are over categories (over trials of fewer than six); "
-        "chance is 50 %."
+        "Differences are paired over trials, and their intervals are over categories (over trials, of fewer than six "
+        "that the decoder was trained on); chance is 50 %."
     )
 
 

@@ -37,8 +37,8 @@ _FEWEST_CANDIDATES = 4
 #: Column names for the places of `FIRST`.
 _PLACES = ("first, %", "first 5, %", "first 10, %")
 _ON_SHUFFLED = (
-    "Shuffled: the same with the labels of the tests exchanged; where rankings favour some categories, whatever is "
-    "shown, it differs from 50 %, and the tests compare with it."
+    "Shuffled: the same with the samples' labels exchanged; where rankings favour some categories, whatever is "
+    "shown, it differs from 50 %, and accuracy is to be compared with it, as the tests do."
 )
 _N_EXAMPLES, _N_FIRST, _N_LISTED = 8, 5, 10
 PAGE = "report.html"

@@ -104,12 +104,12 @@ class CommonPart:
         pieces = [np.arange(start, min(start + piece, n_rows), dtype=np.int32) for start in range(0, n_rows, piece)]
         mean = np.sum([rows_at(rows).sum(axis=0, dtype=np.float64) for rows in pieces], axis=0) / n_rows
         bounds = [0, *ends.tolist(), *([len(mean)] if len(mean) > ends[-1] else [])]
-        self._lengths = np.zeros(len(bounds) - 1)
-        self._directions = np.zeros((len(bounds) - 1, len(mean)))
-        for segment, (start, end) in enumerate(pairwise(bounds)):
-            self._lengths[segment] = np.linalg.norm(mean[start:end])
-            if self._lengths[segment] > 0:
-                self._directions[segment, start:end] = mean[start:end] / self._lengths[segment]
+        self._segments = [slice(*bound) for bound in pairwise(bounds)]
+        self._lengths = np.array([np.linalg.norm(mean[segment]) for segment in self._segments])
+        self._directions = [
+            mean[segment] / length if length > 0 else mean[segment]
+            for segment, length in zip(self._segments, self._lengths, strict=True)
+        ]
 
     def products(self, query: Float32Array) -> Float64Array:
         """Return the mean dot product of all rows with a query in each segment: shape (n_segments,).
@@ -118,7 +118,7 @@ class CommonPart:
         ----------
         query : ndarray of shape (n_columns,), float32
         """
-        return np.asarray(self._directions @ query * self._lengths)
+        return self._along(query[np.newaxis])[0] * self._lengths
 
     def taken_out(self, rows: Float32Array) -> Float32Array:
         """Return rows without their common part, after their lengths along it, which share no code with other columns.
@@ -127,8 +127,8 @@ class CommonPart:
         ----------
         rows : ndarray of shape (n_rows, n_columns), float32
         """
-        along = rows @ self._directions.T
-        return self._joined(along - self._lengths, rows - along @ self._directions)
+        along = self._along(rows)
+        return self._joined(along - self._lengths, along, rows)
 
     def of_query(self, query: Float32Array) -> Float32Array:
         """Return the query for such rows: shape (n_columns + n_segments, rounded up to whole codes), float32.
@@ -137,13 +137,24 @@ class CommonPart:
         ----------
         query : ndarray of shape (n_columns,), float32
         """
-        along = self._directions @ query
-        return self._joined(along[np.newaxis], (query - along @ self._directions)[np.newaxis])[0]
+        along = self._along(query[np.newaxis])
+        return self._joined(along, along, query[np.newaxis])[0]
 
-    @staticmethod
-    def _joined(along: Float64Array, rest: Float64Array) -> Float32Array:
-        padding = np.zeros((len(along), -along.shape[1] % _COLUMNS_PER_CODE))
-        return np.hstack([along, padding, rest]).astype(np.float32)
+    def _along(self, rows: Float32Array) -> Float64Array:
+        """Return each row's length along the common direction of each segment: shape (n_rows, n_segments)."""
+        # Not a dot product by BLAS, whose last digits depend on the number of threads.
+        parts = zip(self._segments, self._directions, strict=True)
+        return np.stack([(rows[:, segment] * direction).sum(axis=1) for segment, direction in parts], axis=1)
+
+    def _joined(self, first: Float64Array, along: Float64Array, rows: Float32Array) -> Float32Array:
+        """Return `first`, filled up to whole codes, before the rows without their part `along` the directions."""
+        n_first = first.shape[1] + -first.shape[1] % _COLUMNS_PER_CODE
+        joined = np.zeros((len(rows), n_first + rows.shape[1]), np.float32)
+        joined[:, : first.shape[1]] = first
+        rest = joined[:, n_first:]
+        for segment, direction, lengths in zip(self._segments, self._directions, along.T, strict=True):
+            rest[:, segment] = rows[:, segment] - lengths[:, np.newaxis] * direction
+        return joined
 
 
 def _faiss() -> ModuleType:

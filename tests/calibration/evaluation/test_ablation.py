@@ -40,6 +40,7 @@ def steps(inputs, subject, network, pool, calibrated):  # noqa: ARG001 # feature
 def test_every_step_is_tested_on_the_same_trials(steps):
     assert [step.name for step in steps] == list(FEW)
     assert {tuple(step.accuracies) for step in steps} == {("seen",)}
+    assert {step.new for step in steps} == {frozenset({"seen"})}
     trials = [set(step.accuracies["seen"]) for step in steps]
     assert all(of_step == trials[0] for of_step in trials)
     assert len(trials[0]) > 40
@@ -91,6 +92,31 @@ def test_differences_of_many_categories_have_intervals_over_these():
     assert mean == pytest.approx(of_category.mean())
     once = {key: value for key, value in a.items() if key[1] < 8}
     assert (low, high) == pytest.approx(paired_difference(once, b)[1:], abs=1e-6)
+
+
+def test_differences_of_few_new_categories_have_intervals_over_these_too():
+    """A decoder may take a new category for another each time: two of them are two samples."""
+    a = {("run", i, "ab"[i % 2]): 0.5 + 0.1 * (i % 2) + 0.01 * i for i in range(20)}
+    b = dict.fromkeys(a, 0.5)
+    of_trials, of_categories = (paired_difference(a, b, new=new) for new in (False, True))
+    assert of_trials[0] == of_categories[0]
+    assert of_categories[2] - of_categories[1] > 4 * (of_trials[2] - of_trials[1])
+    assert of_categories[1] >= -1
+    assert of_categories[2] <= 1
+
+
+def test_the_report_takes_new_categories_for_units(tmp_path, console):
+    def step(name, new):
+        accuracies = {("run", i, "ab"[i % 2]): 0.5 + 0.01 * i * (name == "changed") for i in range(20)}
+        return AblationStep(name, {"seen": accuracies}, new)
+
+    widths = []
+    for new in (frozenset(), frozenset({"seen"})):
+        write_ablation([step("as set", new), step("changed", new)], tmp_path / str(len(new)), console)
+        with (tmp_path / str(len(new)) / "ablation.tsv").open() as file:
+            row = list(csv.DictReader(file, delimiter="\t"))[1]
+        widths.append(float(row["seen_high"]) - float(row["seen_low"]))
+    assert widths[1] > 1.5 * widths[0]
 
 
 def test_seen_and_imagined_have_columns_of_their_own(tmp_path, console):

@@ -28,9 +28,10 @@ from calibration.training.penalty_choice import choose_left_out
 from rtgod.bundle import DecoderBundle
 from rtgod.errors import InputError
 from rtgod.events.table import Trial
+from rtgod.journal.journal import JournalWriter, read_journal
 from rtgod.messages import Ranking, Run
-from rtgod.server.session import Session
-from rtgod.settings import NuisanceSettings, PipelineSettings
+from rtgod.server.session import Session, replay
+from rtgod.settings import NuisanceSettings, PipelineSettings, RankingSettings
 from rtgod.sources import open_source
 from tests import naive
 from tests.calibration.conftest import samples_of
@@ -169,6 +170,37 @@ def test_sparse_decoders_are_learned_saved_and_used(inputs, network, pool, tmp_p
     assert {layer.penalty for layer in summary.layers.values()} == {None}
     assert summary.identification_accuracy > 0.55
     assert_served(bundle, inputs, tmp_path / "bundle")
+
+
+@pytest.mark.usefixtures("known_features")
+@pytest.mark.parametrize("combine", ["fisher", "weighted"])
+def test_what_ranks_raw_has_learned_from_raw_rankings(inputs, network, pool, tmp_path, calibrated, combine):
+    """Chances, weights and accuracy are of raw correlations; server, journal and bundle rank by the same bytes."""
+    raw = PipelineSettings(ranking=RankingSettings(match="raw", combine=combine))
+    bundle, summary = calibrate(inputs, raw, network, DecoderSettings(), pool, report=quiet)
+    z_scored = calibrated.made
+    for layer, decoder in bundle.layers.items():  # only the matching differs
+        assert decoder.dual.tobytes() == z_scored.layers[layer].dual.tobytes()
+    assert summary.identification_accuracy != calibrated.summary.identification_accuracy
+    assert summary.identification_accuracy > 0.6
+    assert bundle.chances.weights[0] is not None
+    assert bundle.chances.weights != z_scored.chances.weights
+    if combine == "weighted":
+        assert bundle.layer_weights != z_scored.layer_weights
+    assert_served(bundle, inputs, tmp_path / "bundle")
+    served = DecoderBundle.load(tmp_path / "bundle")
+    assert served.settings.ranking.match == "raw"
+    source = open_source(inputs.training[0].bold, events=inputs.training[0].events)
+    with JournalWriter(tmp_path / "j.rtgod") as writer:
+        session, answers = Session(served), []
+        for message in (source.run, *islice(source, 12)):
+            writer.append(message)
+            answers += [answer for answer, _ in session.handle(message) if isinstance(answer, Ranking)]
+    replayed = [a for a in replay(read_journal(tmp_path / "j.rtgod"), Session(served)) if isinstance(a, Ranking)]
+    assert answers
+    for one, two in zip(answers, replayed, strict=True):
+        assert (one.order.tobytes(), one.scores.tobytes()) == (two.order.tobytes(), two.scores.tobytes())
+        assert one.probability == two.probability
 
 
 def test_accuracy_is_of_runs_that_were_left_out(inputs, network, pool):

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from rtgod.decoding import category_index
 from rtgod.decoding.category_index import CategoryIndex, index_categories
 from rtgod.decoding.correlation import standardise_rows
 from rtgod.decoding.decoder import LayerDecoder
+from rtgod.decoding.shortlist import CommonPart
 from rtgod.errors import InputError, MissingDependencyError
 from rtgod.messages import Features
 from rtgod.settings import RankingSettings
@@ -316,19 +318,44 @@ def test_taking_out_what_candidates_share_changes_no_order():
             assert np.isin(best, np.argsort(-about)[:100]).all()
 
 
+def test_without_their_common_part_rows_differ_as_before():
+    """Dot products with a query change by one number for all rows, whatever the segments and the pieces."""
+    rng = np.random.default_rng(4)
+    profile, rows, query = rng.normal(0, 10, 11), rng.normal(size=(40, 11)), rng.normal(size=11).astype(np.float32)
+    rows = (profile + rows).astype(np.float32)
+    for ends, piece in (([4, 11], 7), ([4, 9], 40), ([11], 100)):  # columns after the last end are a segment, too
+        common = CommonPart(40, lambda positions: rows[positions], np.array(ends), piece)
+        coded = common.taken_out(rows)
+        about = coded.astype(float) @ common.of_query(query).astype(float)
+        dots = rows.astype(float) @ query.astype(float)
+        np.testing.assert_allclose(about - about.mean(), dots - dots.mean(), atol=1e-4)
+        assert common.products(query).sum() == pytest.approx(dots.mean(), abs=1e-4)
+        assert coded.var() < rows.var() / 20
+
+
+def test_rows_without_a_common_part_are_as_they_were():
+    rows = np.array([[1, 2, 0], [-1, -2, 0]], np.float32)
+    common = CommonPart(2, lambda positions: rows[positions], np.array([3]), 10)
+    np.testing.assert_array_equal(common.taken_out(rows)[:, -3:], rows)
+
+
 @pytest.mark.usefixtures("few_are_many")
-def test_threads_change_no_byte_of_a_shortlist_s_ranking():
+@pytest.mark.parametrize("match", ["zscored", "raw"])
+def test_threads_change_no_byte_of_a_shortlist_s_ranking(match):
     import faiss
 
-    layers, candidates, queries = many(5)
+    layers, candidates, queries = many(5, profile=np.float32(20 if match == "raw" else 1))
     numba_threads, faiss_threads = numba.get_num_threads(), faiss.omp_get_max_threads()
     results = []
     try:
         for n_threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
             numba.set_num_threads(n_threads)
             faiss.omp_set_num_threads(n_threads)
-            index = CategoryIndex(candidates, layers)
-            results.append([part.tobytes() for features in queries for part in index.rank(features)])
+            with threadpool_limits(n_threads, user_api="blas"):
+                index = CategoryIndex(candidates, layers, match=match)
+                results.append([part.tobytes() for features in queries for part in index.rank(features)])
+                vectors = index._vectors(np.arange(5000, dtype=np.int32)), index._vector(index._query(queries[0]))
+                results[-1] += [vector.tobytes() for vector in vectors]
     finally:
         numba.set_num_threads(numba_threads)
         faiss.omp_set_num_threads(faiss_threads)
