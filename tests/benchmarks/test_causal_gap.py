@@ -170,6 +170,8 @@ def test_differences_are_paired_and_their_interval_covers():
 def test_wilson_s_interval_of_a_known_case():
     np.testing.assert_allclose(wilson(61, 96), (0.5357, 0.7248), atol=1e-4)
     np.testing.assert_allclose(wilson(0, 10), (0, 0.2775), atol=1e-4)
+    bounds = np.array([wilson(right, n) for n in range(1, 100) for right in (0, n)])
+    assert (bounds.min(), bounds.max()) == (0, 1)
 
 
 def test_figures_are_written(monkeypatch, tmp_path, capsys):

@@ -193,7 +193,7 @@ def test_what_ranks_raw_has_learned_from_raw_rankings(inputs, network, pool, tmp
     source = open_source(inputs.training[0].bold, events=inputs.training[0].events)
     with JournalWriter(tmp_path / "j.rtgod") as writer:
         session, answers = Session(served), []
-        for message in (source.run, *islice(source, 12)):
+        for message in (source.run, *islice(source, 20)):
             writer.append(message)
             answers += [answer for answer, _ in session.handle(message) if isinstance(answer, Ranking)]
     replayed = [a for a in replay(read_journal(tmp_path / "j.rtgod"), Session(served)) if isinstance(a, Ranking)]
