@@ -256,7 +256,7 @@ def _check_regions(first: BrainSamples, samples: BrainSamples, names: Sequence[s
 def _regions_left_out(parts: Sequence[BrainSamples]) -> Iterator[str]:
     for name in dict.fromkeys(name for samples in parts for name in samples.regions):
         if lacking := [samples.files[0].name for samples in parts if name not in samples.regions]:
-            yield f"region {name} is left out: {first_few(lacking)} has none of this name"
+            yield f"region {name} is left out: none of this name in {first_few(lacking)}"
 
 
 def _with_runs_apart(parts: Sequence[BrainSamples]) -> list[BrainSamples]:

@@ -129,11 +129,13 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     console : Console
     """
     n_candidates = len(evaluation.candidates.ids)
-    table = RichTable(title=f"Rank of the true category among {n_candidates:,}", title_justify="left")
+    rows = [_identification_row(result) for result in evaluation.identification]
+    table = RichTable(title=f"Rank of the true category among {n_candidates:,}", title_justify="left", show_edge=False)
     for name in ("", "evidence", "pairwise accuracy", "90 % interval", "shuffled", "p", "median rank", "n"):
-        table.add_column(name, justify="left" if name in ("", "evidence") else "right")
-    for result in evaluation.identification:
-        kind, evidence, accuracy, _, interval, shuffled, p_value, *_, median_rank, n = _identification_row(result)
+        # In a narrow terminal other columns are broken into lines; an interval would lose its end.
+        n_letters = max((len(row[4]) for row in rows), default=0) if "interval" in name else None
+        table.add_column(name, justify="left" if name in ("", "evidence") else "right", min_width=n_letters)
+    for kind, evidence, accuracy, _, interval, shuffled, p_value, *_, median_rank, n in rows:
         table.add_row(styled(kind), styled(evidence), _percent(accuracy), interval, shuffled, p_value, median_rank, n)
     table.add_section()
     table.add_row("chance", "", "50.0 %", "", "", "", f"{(n_candidates + 1) / 2:g}", "")

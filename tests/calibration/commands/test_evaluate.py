@@ -185,7 +185,7 @@ def test_files_of_tasks_are_matched_raw_as_in_the_study(published, tmp_path, shu
     for note in (
         "Subject1_Test.h5: of the columns of Label, stimulus_id says what was shown",
         "Subject1_Imagery.h5: voxels are put in the order of Subject1_Training.h5 by coordinates",
-        "region hV4 is left out: Subject1_Test.h5, Subject1_Imagery.h5 has none of this name",
+        "region hV4 is left out: none of this name in Subject1_Test.h5, Subject1_Imagery.h5",
     ):
         assert note in printed
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
@@ -193,7 +193,9 @@ def test_files_of_tasks_are_matched_raw_as_in_the_study(published, tmp_path, shu
     assert "region hV4 is left out" in page
     found = {(row["kind"], row["aggregation"]): row for row in read(tmp_path / "out" / "identification.tsv")}
     for row in found.values():
-        assert 0 <= float(row["low"]) <= float(row["accuracy"]) <= float(row["high"]) <= 1
+        low, high = float(row["low"]), float(row["high"])
+        assert 0 <= low <= float(row["accuracy"]) <= high <= 1
+        assert f"{100 * low:.1f}–{100 * high:.1f}" in printed  # also in a terminal of 80 columns
     block, imagined = found["seen", "single block"], found["imagined", "single block"]
     if shuffled:
         assert float(block["p_value"]) > 0.05

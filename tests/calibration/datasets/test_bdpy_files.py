@@ -326,7 +326,7 @@ def test_voxels_and_regions_that_one_file_lacks_are_left_out_by_name(subject):
     assert {name: columns.tolist() for name, columns in joined.regions.items()} == {"V1": [0, 1, 2], "VC": [*range(5)]}
     assert joined.notes[1:] == (
         "test.h5: voxels are put in the order of training.h5 by coordinates; 1 that training.h5 lacks are left out",
-        "region hV4 is left out: test.h5 has none of this name",
+        "region hV4 is left out: none of this name in test.h5",
     )
 
 
