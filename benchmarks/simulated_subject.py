@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
@@ -30,7 +31,8 @@ from calibration.metrics.effective_rank import effective_rank
 from calibration.parallel.workers import workers
 from calibration.samples.assemble import folds_of
 from calibration.samples.preparation import GatheredRuns
-from calibration.samples.runs import AlignedRun, CleanedRun, clean_run
+from calibration.samples.response_peak import learns_peak, record, settings_with_learned_peak
+from calibration.samples.runs import AlignedRun, clean_run
 from calibration.samples.study import CandidateFeatures, Study
 from calibration.simulation import truth
 from calibration.simulation.head import REGIONS, Head
@@ -170,10 +172,8 @@ def _around(head: Head, voxels: Int32Array) -> tuple[Head, Int32Array]:
     return Head(affine, *parts), (voxels - low).astype(np.int32)
 
 
-def scanned(
-    subject: Subject, run: PlannedRun, responses: Sequence[Response], seed: int, pipeline: PipelineSettings
-) -> CleanedRun:
-    """Scan a run of a head that lies still, and take it through the pipeline's front half."""
+def scanned(subject: Subject, run: PlannedRun, responses: Sequence[Response], seed: int) -> AlignedRun:
+    """Scan a run of a head that lies still, and return it as the pipeline has it after alignment."""
     head, voxels = _around(subject.head, subject.voxels)
     settings, n_volumes = subject.settings, run.schedule.n_volumes
     change = signal_change(responses, n_volumes, TR_S, subject.voxels, subject.tuning, settings)
@@ -189,9 +189,7 @@ def scanned(
     trials = _trials_of(run)
     blocks = tuple(Block(trial.onset_s, trial.duration_s, trial.category) for trial in trials)
     described = Run(run_id, settings.subject, TR_S, head.template.shape, head.affine, n_volumes, blocks)
-    aligned = AlignedRun(Path(run_id), Path(f"{run_id}_events.tsv"), described, trials, volumes, {})
-    reference = Reference(head.template, head.affine, voxels)
-    return clean_run(aligned, reference, pipeline, Noise(), with_patterns=run.task == "imagery")
+    return AlignedRun(Path(run_id), Path(f"{run_id}_events.tsv"), described, trials, volumes, {})
 
 
 def _trials_of(run: PlannedRun) -> tuple[Trial, ...]:
@@ -220,9 +218,14 @@ def study_of(
     ]
     # Workers get the course of a voxel's response, and no weights or amplitudes, which are large.
     lying = replace(subject, tuning=replace(subject.tuning, weights={}, imagery_weights={}), amplitudes={})
-    arguments = (repeat(lying), runs, responses, range(len(runs)), repeat(pipeline or PipelineSettings()))
+    reference = Reference(subject.head.template, subject.head.affine, subject.voxels)
     with workers(n_workers) as pool:
-        cleaned = list(pool.map(scanned, *arguments))
+        aligned = list(pool.map(scanned, repeat(lying), runs, responses, range(len(runs))))
+        training, test = (
+            [one for one, run in zip(aligned, runs, strict=True) if ("Training" in run.session) == is_training]
+            for is_training in (True, False)
+        )
+        gathered = _cleaned(training, test, reference, pipeline or PipelineSettings(), pool)
     shown = {name: place for place, name in {**pictures.training, **pictures.test}.items()}
     ids, means = category_means(_at(pictures.decoder, pictures.candidates), list(pictures.candidates.values()))
     candidates = CandidateFeatures.with_names(ids, means, {})
@@ -234,17 +237,29 @@ def study_of(
         rows = candidates.positions([trial.category for trial in trials])
         return {layer: values[rows] for layer, values in candidates.features.items()}
 
-    training, test = (
-        tuple(done for done, run in zip(cleaned, runs, strict=True) if ("Training" in run.session) == is_training)
-        for is_training in (True, False)
-    )
-    reference = Reference(subject.head.template, subject.head.affine, subject.voxels)
-    gathered = GatheredRuns(training, test, reference, Noise(), cue_lead_s=CUE_S)
     labels = subject.head.regions[tuple(subject.voxels.T)]
     regions = {"VC": np.arange(len(labels), dtype=np.int32)} | {
         name: np.flatnonzero(labels == i).astype(np.int32) for i, name in enumerate(REGIONS, 1)
     }
     return Study(folds_of(gathered, features_of, "runs"), regions, candidates)
+
+
+def _cleaned(
+    training: Sequence[AlignedRun],
+    test: Sequence[AlignedRun],
+    reference: Reference,
+    pipeline: PipelineSettings,
+    pool: Executor,
+) -> GatheredRuns:
+    """Learn the response's peak from the training runs, and take all runs through the pipeline's front half."""
+    notes: tuple[str, ...] = ()
+    if learns_peak(pipeline):
+        recordings = pool.map(record, training, repeat(reference), repeat(pipeline), repeat(Noise()))
+        pipeline, notes = settings_with_learned_peak(list(recordings), pipeline)
+    runs, n = [*training, *test], len(training)
+    with_patterns = [False] * n + [True] * len(test)
+    cleaned = tuple(pool.map(clean_run, runs, repeat(reference), repeat(pipeline), repeat(Noise()), with_patterns))
+    return GatheredRuns(cleaned[:n], cleaned[n:], reference, Noise(), CUE_S, pipeline, notes)
 
 
 def measure(settings: SubjectSettings, pictures: Pictures, n_workers: int | None = None) -> dict[str, float]:

@@ -224,12 +224,25 @@ class NuisanceSettings(Settings):
 class ResponseSettings(Settings):
     """Expected response to a trial: the double-gamma function (Friston et al. 1998; Glover 1999) over its duration."""
 
-    #: Times of the peak of the response to a brief event, and of the undershoot that follows; whole seconds.
-    peak_s: AtLeastOne = 5
+    #: Time of the peak of the response to a brief event, in seconds, and its uncertainty.
+    peak_s: Annotated[float, Field(ge=1, le=20)] = 5.0
+    peak_sd_s: NotNegative = 0.0
+    #: Whether calibration learns both from the training runs, if their trials follow each other closely.
+    learn_peak: bool = True
+    #: Time of the undershoot that follows, whole seconds, and its area as a share of the response's.
     undershoot_s: AtLeastOne = 15
     undershoot_ratio: Annotated[float, Field(ge=0, lt=1)] = 1 / 6
     #: Prior standard deviation of a trial's response, in units of the voxel's noise.
-    sd: Positive = 1.0
+    sd: Positive = 10.0
+    #: Largest share of another trial's response, relative to the trial's own, with which a trial is ranked.
+    most_crosstalk: NotNegative = 0.05
+
+    @property
+    def peaks_s(self) -> tuple[float, ...]:
+        """The peak, and what lies its uncertainty to either side; the peak alone if it is certain."""
+        if not self.peak_sd_s:
+            return (self.peak_s,)
+        return self.peak_s, max(self.peak_s - self.peak_sd_s, 1.0), self.peak_s + self.peak_sd_s
 
 
 class ScalingSettings(Settings):

@@ -71,7 +71,7 @@ def gather_study(
         folds_of(gathered, targets.features_of, inputs.split),
         regions or everywhere,
         targets.candidates,
-        targets.notes,
+        (*targets.notes, *gathered.notes),
         tallies_of(gathered, inputs.split),
     )
 

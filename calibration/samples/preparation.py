@@ -14,6 +14,7 @@ from calibration.datasets.masks import read_mask
 from calibration.datasets.runs import RunFiles
 from calibration.parallel.progress import Report, in_pool
 from calibration.samples.noise_fitting import learn_courses, noisiest_voxels
+from calibration.samples.response_peak import learns_peak, record, settings_with_learned_peak
 from calibration.samples.runs import AlignedRun, CleanedRun, align_run, clean_run, make_reference, noise_residuals
 from rtgod.events.table import cue_lead_s
 from rtgod.messages import Int32Array
@@ -36,6 +37,10 @@ class GatheredRuns:
         Noise components, learned from the training runs; empty if the settings ask for none.
     cue_lead_s : float or None
         Time from the cue to the onset of imagery in the test runs, the longest of them; None if no run has a cue.
+    settings : PipelineSettings
+        The settings as asked for, with the response's peak as it was learned from the training runs.
+    notes : tuple of str
+        Notes on what was learned, and on what could not be.
     """
 
     training: tuple[CleanedRun, ...]
@@ -43,6 +48,8 @@ class GatheredRuns:
     reference: Reference
     noise: Noise
     cue_lead_s: float | None
+    settings: PipelineSettings
+    notes: tuple[str, ...] = ()
 
 
 def gather_runs(
@@ -69,14 +76,14 @@ def gather_runs(
     first = inputs.training[0]
     reference = make_reference(first, voxels, settings)  # while the pool's processes are starting
     noise = noise_to_read(first, inputs.noise_mask, reference, settings)
-    if noise.courses:
+    if noise.courses or learns_peak(settings):
         aligned = align_runs([*inputs.training, *inputs.test], reference, noise, settings, pool, report)
         return denoise_runs(aligned, inputs, reference, noise, settings, pool, report)
     # One process does both, so that aligned runs, which are large, are not passed on.
     arguments = [(files, reference, noise, settings, False) for files in inputs.training]
     arguments += [(files, reference, noise, settings, True) for files in inputs.test]
     cleaned = in_pool(pool, "aligning and denoising runs", report, _align_and_clean, arguments)
-    return _gathered(cleaned, inputs, reference, noise)
+    return _gathered(cleaned, inputs, reference, noise, settings)
 
 
 def align_runs(
@@ -131,7 +138,7 @@ def denoise_runs(
     pool: Executor,
     report: Report,
 ) -> GatheredRuns:
-    """Learn noise components from aligned training runs, and denoise all runs.
+    """Learn noise components and the response's peak from aligned training runs, and denoise all runs.
 
     Parameters
     ----------
@@ -150,9 +157,14 @@ def denoise_runs(
     if noise.courses:
         residuals = [noise_residuals(run, noise, settings) for run in aligned[:n_training]]
         noise = Noise(courses=learn_courses(noise.courses.voxels, residuals, settings.nuisance.n_components))
+    notes: tuple[str, ...] = ()
+    if learns_peak(settings):
+        to_record = [(run, reference, settings, noise) for run in aligned[:n_training]]
+        recordings = in_pool(pool, "learning the response's peak", report, record, to_record)
+        settings, notes = settings_with_learned_peak(recordings, settings)
     arguments = [(run, reference, settings, noise, i >= n_training) for i, run in enumerate(aligned)]
     cleaned = in_pool(pool, "denoising runs", report, clean_run, arguments)
-    return _gathered(cleaned, inputs, reference, noise)
+    return _gathered(cleaned, inputs, reference, noise, settings, notes)
 
 
 def _align_and_clean(
@@ -161,9 +173,22 @@ def _align_and_clean(
     return clean_run(align_run(files, reference, noise, settings), reference, settings, noise, with_patterns)
 
 
-def _gathered(cleaned: Sequence[CleanedRun], inputs: DatasetFiles, reference: Reference, noise: Noise) -> GatheredRuns:
+def _gathered(
+    cleaned: Sequence[CleanedRun],
+    inputs: DatasetFiles,
+    reference: Reference,
+    noise: Noise,
+    settings: PipelineSettings,
+    notes: tuple[str, ...] = (),
+) -> GatheredRuns:
     n_training = len(inputs.training)
     leads_s = [lead_s for files in inputs.test if (lead_s := cue_lead_s(files.events)) is not None]
     return GatheredRuns(
-        tuple(cleaned[:n_training]), tuple(cleaned[n_training:]), reference, noise, max(leads_s, default=None)
+        tuple(cleaned[:n_training]),
+        tuple(cleaned[n_training:]),
+        reference,
+        noise,
+        max(leads_s, default=None),
+        settings,
+        notes,
     )

@@ -84,6 +84,8 @@ def preprocess(
     inputs = DatasetFiles(subject="", training=found_runs.runs, missing=found_runs.missing)
     with workers(n_workers) as pool:
         gathered = gather_runs(inputs, voxels, settings, pool, quiet)
+    for note in gathered.notes:
+        log.info("%s", note)
     samples = samples_of(gathered.training, _no_features, KINDS[kind])
     if samples is None:
         raise InputError(f"no trial of the runs is {kind}; give other runs, or another kind")

@@ -27,7 +27,7 @@ from rtgod.preprocessing.alignment import (
     registration_to,
 )
 from rtgod.preprocessing.censoring import Censor
-from rtgod.preprocessing.preprocessor import Noise, NoiseResiduals, VolumeCleaner, is_settled
+from rtgod.preprocessing.preprocessor import MIXED, Noise, NoiseResiduals, VolumeCleaner, is_settled
 from rtgod.preprocessing.registration import Registration
 from rtgod.preprocessing.sampling import Sampler
 from rtgod.preprocessing.stopwatch import Stopwatch
@@ -35,6 +35,10 @@ from rtgod.preprocessing.windows import RepeatAverager, Sample
 from rtgod.settings import PipelineSettings
 from rtgod.sources import Source
 
+#: Why a trial has no sample although its volumes are usable.
+_UNSEEN = "its response is not to be seen, or cannot be told from that to another trial"
+#: Largest number of trials whose responses are never told apart, for each that has a sample, in a run that is used.
+_MOST_MIXED = 9
 #: Number of volumes that are averaged into the template.
 _TEMPLATE_VOLUMES = 10
 
@@ -96,6 +100,8 @@ class CleanedRun:
         Reason why each volume is left out; empty if it is used.
     without_sample : mapping of int to str
         Reasons why trials have no sample, by their position.
+    responses : mapping of int to ndarray of shape (n_voxels,), float32
+        Responses to trials by their position, each as estimated after its last volume, if patterns were asked for.
     """
 
     path: Path
@@ -109,6 +115,7 @@ class CleanedRun:
     read: TrialsRead | None = None
     volumes: tuple[str, ...] = ()
     without_sample: Mapping[int, str] = field(default_factory=dict)
+    responses: Mapping[int, Float32Array] = field(default_factory=dict)
 
     def sampled_blocks(self, kind: str | None = None) -> list[int]:
         """List the positions of trials that have a sample and are no one-back repeats.
@@ -224,7 +231,7 @@ def clean_run(
     Raises
     ------
     InputError
-        If no trial has a usable volume.
+        If no trial has a usable volume, or hardly any has a response that can be told from others.
     """
     cleaner = VolumeCleaner(reference, aligned.run, _trial_by_trial(settings), noise, RepeatAverager())
     windows: dict[int, list[Sample]] = {}
@@ -232,11 +239,13 @@ def clean_run(
     stopwatch = Stopwatch()
     clean: list[tuple[Float32Array, dict[int, float]]] = []
     responses: dict[int, Float32Array] = {}
-    n_censored = 0
+    n_censored, mixed = 0, set[int | None]()
     left_out: dict[int, str] = {}
     for volume, later in zip_longest(aligned.volumes, aligned.volumes[1:]):
-        pattern, sample, problem = cleaner.clean(volume, stopwatch)
+        pattern, sample, problem, waits_for = cleaner.clean(volume, stopwatch)
         n_censored += bool(problem)
+        if waits_for.startswith(MIXED):
+            mixed.add(cleaner.trial_at(volume.index))
         left_out[volume.index] = _why_left_out(volume.index, aligned.run, settings, problem, has_pattern=bool(pattern))
         if sample is not None and sample.block is not None:
             windows.setdefault(sample.block, []).append(sample)
@@ -250,6 +259,8 @@ def clean_run(
                 patterns.append(pattern)
             if not problem:
                 clean.append((pattern.values, answered))
+    if len(mixed - windows.keys()) > _MOST_MIXED * len(windows):
+        raise _never_apart(aligned, settings, len(mixed - windows.keys()))
     if not any(block in windows for block, trial in enumerate(aligned.trials) if not trial.repeat):
         _check_usable(aligned, n_censored)
         raise InputError(
@@ -267,6 +278,16 @@ def clean_run(
         read=aligned.read,
         volumes=(volumes := _of_every_volume(aligned.run, left_out)),
         without_sample=_without_sample(aligned, cleaner, windows, volumes),
+        responses=responses if with_patterns else {},
+    )
+
+
+def _never_apart(aligned: AlignedRun, settings: PipelineSettings, n_trials: int) -> InputError:
+    return InputError(
+        f"{aligned.path}: while they are ranked, responses to {n_trials} of {len(aligned.trials)} trials of "
+        f"{aligned.events.name} cannot be told from those to others; leave more time between trials, rank them later "
+        f"(window.hrf_shift_s), or allow more than {settings.response.most_crosstalk:.0%} of another response in a "
+        "trial's (response.most_crosstalk)"
     )
 
 
@@ -290,7 +311,7 @@ def _without_sample(
     reasons: dict[int, Counter[str]] = {}
     for index, why in enumerate(volumes):
         if (block := cleaner.trial_at(index)) is not None and block not in windows:
-            reasons.setdefault(block, Counter())[why or "response not to be seen yet"] += 1
+            reasons.setdefault(block, Counter())[why or _UNSEEN] += 1
     n_blocks = len(aligned.run.blocks)
     explanations = {}
     for block in range(len(aligned.trials)):
@@ -298,7 +319,7 @@ def _without_sample(
             explanations[block] = AFTER_END
         elif block not in windows:
             common = reasons[block].most_common(1)[0][0] if block in reasons else "its response ends after the run"
-            explanations[block] = f"no usable volume: {common}"
+            explanations[block] = common if common == _UNSEEN else f"no usable volume: {common}"
     return explanations
 
 

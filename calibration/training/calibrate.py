@@ -162,6 +162,7 @@ def calibrate(
     first_run = inputs.training[0]
     voxels = inputs.region.voxels(first_run.open(settings.events).run) if inputs.region else None
     gathered = gather_runs(inputs, voxels, settings, pool, report)
+    settings = gathered.settings
     runs = gathered.training
     if files.are_plain:
         categories = [run.trials[block].category for run in runs for block in run.sampled_blocks()]
@@ -196,7 +197,7 @@ def calibrate(
         report("confidence", 1, 1)
         summary = _summarise(trained, samples, groups, targets, runs, learned, choice, settings)
     seconds = _work_s(runs) | {"features": have_features - began, "fits": time.perf_counter() - have_features}
-    summary = replace(summary, seconds=seconds)
+    summary = replace(summary, seconds=seconds, notes=(*summary.notes, *gathered.notes))
     bundle = DecoderBundle(
         reference=gathered.reference,
         patterns=trained.patterns,

@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from rtgod.messages import BoolArray, Float32Array, Float64Array, Motion, Run
+from rtgod.preprocessing.crosstalk import Crosstalk
 from rtgod.preprocessing.design_matrix import Design
 from rtgod.preprocessing.recursive_least_squares import RecursiveLeastSquares
 from rtgod.settings import PipelineSettings
@@ -63,7 +64,7 @@ class Denoiser(Stateful):
         "_frozen": tuple[Float64Array, Float64Array] | None,
         "n_volumes": int,
     }
-    parts = ("_design", "_fit")
+    parts = ("_design", "_fit", "_crosstalk")
 
     def __init__(self, n_series: int, run: Run, settings: PipelineSettings, n_components: int) -> None:
         follows_trials = settings.window.mode != "sliding"
@@ -71,6 +72,8 @@ class Denoiser(Stateful):
         self._settings = settings
         self._design = Design(run, settings.nuisance, settings.response, n_components, follows_trials)
         self._fit = RecursiveLeastSquares(n_series, self._design.prior_sd)
+        n_trials = len(self._design.prior_sd) - self._design.n_nuisance
+        self._crosstalk = Crosstalk(len(settings.response.peaks_s), self._design.n_nuisance, n_trials)
         self._seen = np.zeros(n_series, bool)
         self._squares = np.zeros(n_series)
         self._n_squares = 0
@@ -89,6 +92,7 @@ class Denoiser(Stateful):
         """
         self._design.extend(run)
         self._fit.extend(self._design.prior_sd)
+        self._crosstalk.extend(len(self._design.prior_sd) - self._design.n_nuisance)
         if not self._knows_trials:
             self._frozen = None  # a baseline ends with the first trial, and was over at once without any
         self._knows_trials = bool(run.blocks)
@@ -124,6 +128,7 @@ class Denoiser(Stateful):
         """
         for column in self._design.starting(index):
             self._fit.restart(column, self._settings.response.sd)
+            self._crosstalk.restart(column)
         row = self._design.row(index, motion, gain, components)
         if not censored:
             self._start_late_series(values)
@@ -135,6 +140,7 @@ class Denoiser(Stateful):
         clipped = self._clip(innovation, variance)
         denoised = self._scaled(index, measured, predicted - baseline, clipped, variance) if self.ready else None
         if not censored:
+            self._crosstalk.learn(row, self._design.responses(index), self._fit.gain(row))
             self._learn(row, clipped, variance)
         return denoised
 
@@ -157,6 +163,19 @@ class Denoiser(Stateful):
         estimate = self._fit.coefficients[:, column] / reliability
         level, sd = self._reference()
         return self._in_unit(estimate, level, sd, np.isfinite(estimate))
+
+    def crosstalk(self, trial: int) -> float:
+        """Return the largest share of another trial's response in the estimate of this one, relative to its own.
+
+        It is the largest within the uncertainty of the peak; infinite for a trial not yet seen.
+
+        Parameters
+        ----------
+        trial : int
+            Position in `Run.blocks`.
+        """
+        column = self._design.column_of(trial)
+        return np.inf if column is None else self._crosstalk.of(column)
 
     def answered(self, index: int) -> dict[int, float]:
         """Return the trials whose responses volume `index` contains, and the expected response to each.

@@ -120,6 +120,19 @@ class Design(Stateful):
             parts.append(self._trials.row(index))
         return np.concatenate(parts)
 
+    def responses(self, index: int) -> Float64Array:
+        """Return the expected response to each column's trial under each of `ResponseSettings.peaks_s`.
+
+        Parameters
+        ----------
+        index : int
+
+        Returns
+        -------
+        ndarray of shape (n_peaks, n_trial_columns), float64
+        """
+        return self._trials.responses(index) if self._trials else np.empty((0, 0))
+
     def starting(self, index: int) -> list[int]:
         """Return the columns that have passed to a new trial by volume `index`, since the last call.
 
@@ -223,7 +236,8 @@ class _TrialColumns(Stateful):
     changing: ClassVar = {"_occupant": list[int | None]}
 
     def __init__(self, run: Run, response: ResponseSettings) -> None:
-        self._shape = response.peak_s, response.undershoot_s, response.undershoot_ratio
+        self._peaks_s = response.peaks_s
+        self._undershoot = response.undershoot_s, response.undershoot_ratio
         self._first: list[int] = []
         self._last: list[int] = []
         self._response: list[Float64Array] = []
@@ -242,7 +256,8 @@ class _TrialColumns(Stateful):
             since_s = (np.arange(first_volume, last_volume + 1, dtype=np.float64) + 0.5) * run.tr_s - block.onset_s
             self._first.append(first_volume)
             self._last.append(last_volume)
-            self._response.append(block_response(since_s, block.duration_s, *self._shape))
+            shapes = [block_response(since_s, block.duration_s, peak_s, *self._undershoot) for peak_s in self._peaks_s]
+            self._response.append(np.array(shapes))
         self._occupant += [None] * (max(self._column, default=-1) + 1 - len(self._occupant))
 
     def pass_on(self, index: int) -> list[int]:
@@ -257,13 +272,17 @@ class _TrialColumns(Stateful):
 
     def row(self, index: int) -> Float64Array:
         """Return the expected response of each column's trial in the middle of volume `index`."""
-        values = np.zeros(self.n_columns)
-        for trial, response in self.answered(index).items():
-            values[self._column[trial]] = response
+        return self.responses(index)[0]
+
+    def responses(self, index: int) -> Float64Array:
+        """Return the expected response to each column's trial, as `row` does, for each peak."""
+        values = np.zeros((len(self._peaks_s), self.n_columns))
+        for trial in self._active(index):
+            values[:, self._column[trial]] = self._response[trial][:, index - self._first[trial]]
         return values
 
     def answered(self, index: int) -> dict[int, float]:
-        return {t: float(self._response[t][index - self._first[t]]) for t in self._active(index)}
+        return {t: float(self._response[t][0, index - self._first[t]]) for t in self._active(index)}
 
     def _active(self, index: int) -> list[int]:
         return [t for t, first_volume in enumerate(self._first) if first_volume <= index <= self._last[t]]

@@ -13,7 +13,7 @@ LASTS_S = 32.0
 
 
 def block_response(
-    time_s: Float64Array, duration_s: float, peak_s: int, undershoot_s: int, undershoot_ratio: float
+    time_s: Float64Array, duration_s: float | Float64Array, peak_s: float, undershoot_s: int, undershoot_ratio: float
 ) -> Float64Array:
     """Compute the response to a block that starts at 0, scaled so that the response to an endless block reaches 1.
 
@@ -23,10 +23,12 @@ def block_response(
     ----------
     time_s : ndarray of any shape
         Times, in seconds.
-    duration_s : float
+    duration_s : float or ndarray that broadcasts with `time_s`
         Length of the block, in seconds.
-    peak_s, undershoot_s : int
-        Modes of the two gamma functions, in seconds.
+    peak_s : float
+        Mode of the first gamma function, in seconds; between two whole seconds, their gamma functions are mixed.
+    undershoot_s : int
+        Mode of the second gamma function, in seconds.
     undershoot_ratio : float
         Area of the second gamma function, as a share of the first.
 
@@ -34,10 +36,15 @@ def block_response(
     -------
     ndarray of the same shape, float64
     """
+    whole_s = math.floor(peak_s)
+    part = peak_s - whole_s
 
     def step(since_s: Float64Array) -> Float64Array:
         # Whole-numbered shapes give a gamma distribution in closed form (Erlang); its mode is shape − 1 seconds.
-        response = _erlang(since_s, peak_s + 1) - undershoot_ratio * _erlang(since_s, undershoot_s + 1)
+        peaked = _erlang(since_s, whole_s + 1)
+        if part:
+            peaked = (1.0 - part) * peaked + part * _erlang(since_s, whole_s + 2)
+        response = peaked - undershoot_ratio * _erlang(since_s, undershoot_s + 1)
         return response / (1.0 - undershoot_ratio)
 
     return step(time_s) - step(time_s - duration_s)

@@ -18,8 +18,12 @@ from rtgod.preprocessing.noise_model import NoiseComponents, NoiseCovariance
 from rtgod.preprocessing.smoothing import Smoother
 from rtgod.preprocessing.stopwatch import Stopwatch
 from rtgod.preprocessing.windows import RepeatAverager, Sample, Window
-from rtgod.settings import PipelineSettings, WindowSettings
+from rtgod.settings import PipelineSettings
 from rtgod.state import Stateful
+
+#: Why a trial has no sample at a volume.
+UNSEEN = "nothing of the response can be seen yet"
+MIXED = "the response cannot be told from that to another trial yet"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,11 +58,14 @@ class Cleaned(NamedTuple):
         Sample of the window that the volume completes or refines; None if it does neither.
     problem : str
         Why the volume is censored; empty if it is not.
+    waits_for : str
+        Why a trial whose window holds the volume has no sample; empty if it has one, and between trials.
     """
 
     pattern: Pattern | None
     sample: Sample | None
     problem: str
+    waits_for: str = ""
 
 
 class Preprocessor(Stateful):
@@ -116,7 +123,7 @@ class Preprocessor(Stateful):
         aligned = self._aligner.align(volume, stopwatch)
         if isinstance(aligned, NotReady):
             return None, aligned
-        pattern, sample, problem = self._cleaner.clean(aligned, stopwatch)
+        pattern, sample, problem, waits_for = self._cleaner.clean(aligned, stopwatch)
 
         def not_ready(reason: Reason, detail: str = "") -> NotReady:
             return NotReady(volume.run_id, volume.index, reason, detail, aligned.motion)
@@ -127,8 +134,8 @@ class Preprocessor(Stateful):
             return pattern, not_ready(Reason.MOTION, problem)
         if pattern is None:
             return None, not_ready(Reason.WARMING_UP, "the baseline is being learned")
-        if self._cleaner.in_trial(volume.index):
-            return pattern, not_ready(Reason.WARMING_UP, "nothing of the response can be seen yet")
+        if waits_for:
+            return pattern, not_ready(Reason.WARMING_UP, waits_for)
         return pattern, not_ready(Reason.BETWEEN_TRIALS)
 
 
@@ -159,7 +166,7 @@ class VolumeCleaner(Stateful):
         self.denoiser = Denoiser(len(reference.voxels), run, settings, settings.nuisance.n_components)
         self._noise_reader = NoiseResiduals(len(noise.voxels), run, settings) if noise.courses else None
         self._censor = Censor(settings.censoring)
-        self._estimator = SampleEstimator(run, settings.window, repeats)
+        self._estimator = SampleEstimator(run, settings, repeats)
         fwhm_mm = settings.scaling.smoothing_fwhm_mm
         self._smoother = Smoother(reference.voxels, reference.affine, fwhm_mm) if fwhm_mm else None
 
@@ -198,20 +205,11 @@ class VolumeCleaner(Stateful):
         pattern = Pattern(aligned.run_id, aligned.index, denoised.values, n_outside, aligned.motion, bool(problem))
         with stopwatch("window"):
             sample = self._estimator.step(pattern, self.denoiser)
-        if sample is None:
-            return Cleaned(pattern, None, problem)
+        if isinstance(sample, str):
+            return Cleaned(pattern, None, problem, sample)
         with stopwatch("whiten"):
             whitened = self.whitened(sample.values)
         return Cleaned(pattern, replace(sample, values=whitened), problem)
-
-    def in_trial(self, index: int) -> bool:
-        """Return whether a trial is to be ranked at volume `index`.
-
-        Parameters
-        ----------
-        index : int
-        """
-        return self._estimator.in_trial(index)
 
     def trial_at(self, index: int) -> int | None:
         """Return the position of the trial that is to be ranked at volume `index`; None between trials.
@@ -296,18 +294,20 @@ class SampleEstimator(Stateful):
     Parameters
     ----------
     run : Run
-    settings : WindowSettings
+    settings : PipelineSettings
+        Only `window` and `response` are used.
     repeats : RepeatAverager
         Averager of the session, which is not part of this object's state.
     """
 
     parts = ("_window",)
 
-    def __init__(self, run: Run, settings: WindowSettings, repeats: RepeatAverager) -> None:
+    def __init__(self, run: Run, settings: PipelineSettings, repeats: RepeatAverager) -> None:
         self._run = run
-        self._window = Window(run, settings)
-        self._by_response = settings.estimate == "response"
-        self._repeats = repeats if settings.mode == "repeats" else None
+        self._window = Window(run, settings.window)
+        self._by_response = settings.window.estimate == "response"
+        self._most_crosstalk = settings.response.most_crosstalk
+        self._repeats = repeats if settings.window.mode == "repeats" else None
 
     def extend(self, run: Run) -> None:
         """Take in blocks that the run did not list before; see `VolumeCleaner.extend`.
@@ -337,23 +337,32 @@ class SampleEstimator(Stateful):
         """
         return self._window.position(index)[0]
 
-    def step(self, pattern: Pattern, denoiser: Denoiser) -> Sample | None:
-        """Take in the next pattern; return the sample that it gives.
+    def step(self, pattern: Pattern, denoiser: Denoiser) -> Sample | str:
+        """Take in the next pattern; return the sample that it gives, or what a trial's sample waits for.
 
         Parameters
         ----------
         pattern : Pattern
         denoiser : Denoiser
             Denoiser that has taken in the pattern's volume already; estimates the responses to trials.
+
+        Returns
+        -------
+        Sample or str
+            The reason is empty between trials.
         """
         sample = self._window.add(pattern)
-        block = sample.block if sample else None
-        if sample is None or block is None:
+        if sample is None:
+            return UNSEEN if self.in_trial(pattern.index) else ""
+        block = sample.block
+        if block is None:
             return sample
         if self._by_response:
             response = denoiser.response(block)
             if response is None:
-                return None
+                return UNSEEN
+            if (crosstalk := denoiser.crosstalk(block)) > self._most_crosstalk:
+                return f"{MIXED}: up to {min(crosstalk, 9.99):.0%} of that is in it"
             sample = replace(sample, values=response)
         if self._repeats:
             return self._repeats.averaged(sample, self._run.run_id, self._run.blocks[block].label)

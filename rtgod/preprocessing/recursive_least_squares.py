@@ -61,6 +61,16 @@ class RecursiveLeastSquares(Stateful):
         """
         return 1.0 + float(_dot(row, _project(self.covariance, row)))
 
+    def gain(self, row: Float64Array) -> Float64Array:
+        """Return the change of each coefficient by an error of 1 in the next observation; (n_regressors,), float64.
+
+        Parameters
+        ----------
+        row : ndarray of shape (n_regressors,), float64
+        """
+        projected = _project(self.covariance, row)
+        return projected / (1.0 + float(_dot(row, projected)))
+
     def update(self, row: Float64Array, innovation: Float64Array) -> None:
         """Learn from one observation.
 

@@ -391,7 +391,7 @@ def rankings(bundle, run=None, indices=range(12)):
         {"nuisance": {"global_signal": True}},
         {"sampling": {"interpolation": "linear"}},
         {"motion": {"correct": False}},
-        {"response": {"peak_s": 6}},
+        {"response": {"peak_s": 6, "most_crosstalk": 1.0}},
     ],
     ids=str,
 )

@@ -216,6 +216,7 @@ FIT = (*CLEANER, "denoiser", "_fit")
         ("usual", (*FIT, "covariance"), lambda a: a * 1.01),
         ("usual", (*CLEANER, "denoiser", "n_volumes"), lambda _: 0),
         ("usual", (*CLEANER, "denoiser", "_seen"), np.zeros_like),
+        ("usual", (*CLEANER, "denoiser", "_crosstalk", "_coefficients"), np.zeros_like),
         ("usual", (*CLEANER, "denoiser", "_design", "_trials", "_occupant"), lambda a: [None] * len(a)),
         ("usual", ("pipeline", "_front", "_aligner", "_registration", "_last_motion"), lambda _: None),
         ("usual", (*CLEANER, "_censor", "_usual"), lambda a: [1e-9 * x for x in a]),

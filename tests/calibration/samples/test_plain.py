@@ -93,7 +93,11 @@ def test_four_runs_of_three_categories_are_decoded_live_and_said_to_be(bundle, l
     assert [candidate.category_id for candidate in bundle.candidates] == sorted(CATEGORY_OF)
     assert bundle.provenance["network"] is None
     assert bundle.provenance["cross_validation"]["first"] == 1
-    assert not bundle.provenance["cross_validation"]["notes"]
+    (note,) = bundle.provenance["cross_validation"]["notes"]
+    response = bundle.settings.response
+    assert note.startswith(f"responses peak {response.peak_s:.1f} ± {response.peak_sd_s:.1f} s")
+    assert response.peak_s == pytest.approx(5.0, abs=3 * response.peak_sd_s)
+    assert 0 < response.peak_sd_s < 0.5
     found, shown = rankings_of(bundle, localizer[1][4])
     assert len(found) == len(shown) == 6
     assert [ranking.top[0] for ranking in found] == shown

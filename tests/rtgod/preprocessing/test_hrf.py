@@ -33,3 +33,18 @@ def test_the_tests_reference_is_the_same():
 def test_a_lasting_block_reaches_1_and_nothing_is_left_in_the_end():
     assert block_response(np.array([99.0]), 100.0, *CANONICAL)[0] == pytest.approx(1, abs=1e-6)
     assert abs(block_response(np.array([9.0 + LASTS_S]), 9.0, *CANONICAL)[0]) < 2e-3
+
+
+def test_between_whole_seconds_neighbouring_peaks_are_mixed_and_it_peaks_between_them():
+    time_s = np.arange(0, 40, 0.01)
+    early, late, between = (block_response(time_s, 6.0, peak_s, 15, 1 / 6) for peak_s in (5.0, 6.0, 5.25))
+    np.testing.assert_allclose(between, 0.75 * early + 0.25 * late, atol=1e-12)
+    peaks_s = [time_s[shape.argmax()] for shape in (early, between, late)]
+    assert peaks_s == sorted(set(peaks_s))
+
+
+def test_blocks_of_several_lengths_are_computed_at_once():
+    time_s, lengths_s = np.linspace(0, 30, 7)[:, np.newaxis], np.array([3.0, 9.0])
+    found = block_response(time_s, lengths_s, *CANONICAL)
+    for column, length_s in enumerate(lengths_s):
+        np.testing.assert_array_equal(found[:, column], block_response(time_s[:, 0], length_s, *CANONICAL))
