@@ -29,6 +29,7 @@ from benchmarks.gap.classifiers import CLASSIFIERS, Tested, tested
 from benchmarks.gap.intervals import Bootstrap, middle_95, wilson
 from benchmarks.gap.recordings import SETTINGS, Recording, read_haxby, read_studyforrest
 from benchmarks.gap.samples import WAYS, estimate_delay
+from calibration.metrics.statistics import share_interval
 from calibration.parallel.workers import workers
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
@@ -207,9 +208,8 @@ def figures_of(prefix: str, measured: Sequence[Measured]) -> dict[str, float]:
         figures |= _with_interval(f"{prefix}ratio{last}", mean["causal"] / mean["hindsight"], middle_95(ratio))
     for side in NULLS:
         nulls = np.sum([len(one.units) * one.nulls[side] for one in measured], axis=0) / n_blocks
-        error = float(nulls.std(ddof=1) / np.sqrt(len(nulls)))
-        mean_null = float(nulls.mean())
-        figures |= _with_interval(f"{prefix}null_{side}", mean_null, (mean_null - 2 * error, mean_null + 2 * error))
+        mean_null, *interval = share_interval(nulls, range(len(nulls)), level=0.95)
+        figures |= _with_interval(f"{prefix}null_{side}", mean_null, interval)
     return figures
 
 
@@ -223,7 +223,7 @@ def mean_of(right: Sequence[Float64Array]) -> float:
     return float(np.concatenate(right).mean())
 
 
-def _with_interval(name: str, value: float, interval: tuple[float, float]) -> dict[str, float]:
+def _with_interval(name: str, value: float, interval: Sequence[float]) -> dict[str, float]:
     print(f"{name:<52} {value:.3f}  [{interval[0]:.3f}, {interval[1]:.3f}]")
     return {name: value, f"{name}_low": interval[0], f"{name}_high": interval[1]}
 

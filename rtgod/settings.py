@@ -22,6 +22,7 @@ AtLeastOne = Annotated[int, Field(ge=1)]
 #: A list of names; a single name may be written without brackets.
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 Combination = Literal["fisher", "concatenated", "weighted"]
+Matching = Literal["zscored", "raw"]
 
 #: Most errors in settings that a message lists, and most characters of a given value that it shows.
 _MOST_TOLD, _MOST_SHOWN = 3, 60
@@ -287,6 +288,9 @@ class RankingSettings(Settings):
     #: Score of a candidate: the mean over layers of Fisher's z, the Fisher z of one correlation over all layers' units,
     #: or the mean over layers with weights from cross-validation.
     combine: Combination = "fisher"
+    #: Features that are correlated: z-scored with the training features' mean and SD, or raw, the network's activations
+    #: as they are, as Horikawa & Kamitani (2017) did. Not for decoders of the categories themselves.
+    match: Matching = "zscored"
     #: Ids of the candidates that are ranked; empty for all candidates of the bundle.
     candidates: tuple[str, ...] = ()
     n_top: AtLeastOne = 10

@@ -215,6 +215,12 @@ def concatenated_scores(decoded, candidates, layers):
     return 0.5 * np.log((1 + r) / (1 - r))
 
 
+def raw_scores(decoded, candidates):
+    """Mean over layers of Fisher's z of Pearson's r over units, of activations as they are."""
+    r = np.array([[np.corrcoef(decoded[n], row)[0, 1] for row in rows] for n, rows in candidates.items()])
+    return (0.5 * np.log((1 + r) / (1 - r))).mean(axis=0)
+
+
 def identification_accuracy(candidate_scores, true):
     """Share of the other candidates that the true one beats; a tie is half a win."""
     wins = 0.0

@@ -67,4 +67,4 @@ def wilson(n_right: float, n: int) -> tuple[float, float]:
     z, p = 1.959964, n_right / n
     middle, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     low, high = (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
-    return min(low, p), max(high, p)  # rounding would leave out shares of 0 and 1
+    return max(min(low, p), 0.0), min(max(high, p), 1.0)  # rounding would leave shares of 0 and 1 out, or pass them

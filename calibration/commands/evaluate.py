@@ -188,10 +188,11 @@ def evaluate(
     links = Hypernyms.read(hypernyms) if hypernyms else None
     if is_published := runs[0].suffix == ".h5":
         study = _read_published(runs, training, test, images, region, area or (), read_names(names))
-        notes, pictures, remarks = notes_on_published(runs, images), {}, []
+        notes, pictures, remarks = notes_on_published(runs, images, pipeline), {}, []
         print_notes(remarks_on_names(names), console)
         if dry_run:
             _say_published(study)
+            print_notes(study.notes, console)
             say_output(out, f"{PAGE} and its tables", files, overwrite=overwrite, console=console)
             return
     else:
@@ -217,9 +218,10 @@ def evaluate(
             study = gather_study(inputs, pipeline, chosen, pool, times)
         evaluation = run_evaluation(study, pipeline, trained_by, links, pool, times)
     if study.notes:
+        about, title = ("files", "Published files") if is_published else ("images", "Images and candidates")
         notes = [
             *notes,
-            PageTable(("what", "which"), [("images", note) for note in study.notes], "Images and candidates"),
+            PageTable(("what", "which"), [(about, note) for note in study.notes], title),
         ]
         print_notes(study.notes, console)
     out = needed_out(out)
@@ -239,18 +241,14 @@ def _read_published(
     areas: Sequence[str],
     names: Mapping[str, str],
 ) -> Study:
-    from calibration.datasets.bdpy_files import joined_samples, read_image_features
-    from calibration.datasets.run_patterns import RunPatterns
+    from calibration.datasets.bdpy_files import joined_samples, kinds_by_options, read_image_features
     from calibration.samples.published import published_study
 
     if images is None or any(file.suffix != ".h5" for file in files):
         raise InputError(
             "of the published files, give one Subject*.h5, or that of each task, and ImageFeatures.h5 with --images"
         )
-    kinds: dict[Path, str] = {}
-    for given, kind in ((training, "training"), (test, "seen")):
-        patterns = RunPatterns.parse(given)
-        kinds |= {file: kind for file in files if patterns.given and patterns.match(file.name)}
+    kinds = kinds_by_options(files, training, test)
     return published_study(joined_samples(files, kinds), read_image_features(images), region, areas, names)
 
 

@@ -1,28 +1,26 @@
 """The lab's published files: samples of `Subject*.h5` and features of `ImageFeatures.h5`.
 
-Both are tables in HDF5 whose columns are described by metadata (BrainDecoderToolbox2, bdpy): each key has a row that
-is 1 at the columns which the key names. Files that MATLAB wrote use other names, and their axes are swapped.
-See KamitaniLab/GenericObjectDecoding.
+Both are tables of BrainDecoderToolbox2 and bdpy (see `bdpy_table`). See KamitaniLab/GenericObjectDecoding.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 
+from calibration.datasets.bdpy_labels import category_name, read_labels, stimulus_name
+from calibration.datasets.bdpy_table import Table, opened
 from calibration.datasets.regions import IndexArray, select_region
+from calibration.datasets.run_patterns import RunPatterns, as_options
 from calibration.features.images import first_few
 from calibration.features.stimuli import Stimuli
-from rtgod.errors import InputError, what_went_wrong
-from rtgod.events.table import category_of
-from rtgod.messages import Array, BoolArray, Float32Array, Float64Array
+from rtgod.errors import InputError
+from rtgod.messages import Float32Array, Float64Array
 
 #: Meaning of the numbers of `DataType`.
 _KINDS = {1: "training", 2: "seen", 3: "imagined"}
@@ -30,10 +28,9 @@ _KINDS = {1: "training", 2: "seen", 3: "imagined"}
 _CALLED = {"imag(ery|in)": "imagined", "train": "training", "test|seen|perception": "seen"}
 #: Numbers of `FeatureType`: images of training and test, means of the test categories, means of other categories.
 _IMAGES, _TEST_CATEGORIES, _OTHER_CATEGORIES = (1, 2), 3, 4
-#: Columns that say which image or category was shown, as names or as numbers.
-_LABELS = ("stimulus_name", "stimulus_id", "Label")
+#: Keys of the voxels' coordinates, in mm or counted.
+_COORDINATES = (("voxel_x", "voxel_y", "voxel_z"), ("voxel_i", "voxel_j", "voxel_k"))
 _ABOUT_FEATURES = ("FeatureType", "ImageID", "CatID")
-_BLOCK_BYTES = 1 << 25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +51,10 @@ class BrainSamples:
         Columns of `X`, sorted; names are without `ROI_`.
     files : tuple of Path
         The files that the samples were read from, for messages.
+    places : ndarray of shape (n_voxels, 3), float64, or None
+        Coordinates of the voxels; None if the file has none.
+    notes : tuple of str
+        Choices of columns, rows and regions that people should know of.
     """
 
     X: Float32Array
@@ -63,6 +64,8 @@ class BrainSamples:
     stimuli: tuple[str | None, ...]
     regions: Mapping[str, IndexArray]
     files: tuple[Path, ...] = ()
+    places: Float64Array | None = None
+    notes: tuple[str, ...] = ()
 
     def check_finite(self, columns: IndexArray) -> None:
         """Raise `InputError` that names the voxels among `columns` that lack a value, and how to mend the file.
@@ -122,7 +125,7 @@ class ImageFeatures(Stimuli):
 
 
 def read_brain_samples(path: Path, kind: str | None = None) -> BrainSamples:
-    """Read the samples of a `Subject*.h5` file; rows without a label, such as rest, are left out.
+    """Read the samples of a `Subject*.h5` file; rows without a label, such as rest, are left out and counted.
 
     Parameters
     ----------
@@ -134,39 +137,43 @@ def read_brain_samples(path: Path, kind: str | None = None) -> BrainSamples:
     Raises
     ------
     InputError
-        If the file cannot be read, or lacks samples, labels, runs or voxels.
+        If the file cannot be read, lacks samples, labels, runs or voxels, or has samples of another kind.
     """
-    with _opened(path) as table:
+    with opened(path) as table:
         keys = [key for key in table.keys if key.startswith("ROI_")]
         voxels = table.marked("VoxelData") if "VoxelData" in table.keys else _union([table.marked(k) for k in keys])
         if not len(voxels):
             raise InputError(f"{path}: no voxels in it (VoxelData, ROI_…); give the Subject*.h5 of the published study")
-        if "DataType" in table.keys:
-            types = table.column("DataType")
-        else:
-            types = np.full(table.n_rows, float(_type_of(table, kind)))
+        types = _types_of(table, kind)
         runs = table.column("Run")
         sessions = table.column("Session") if "Session" in table.keys else np.zeros(len(runs))
-        stimuli, categories = _labels(table)
-        usable = np.isin(types, list(_KINDS)) & np.array([category != "" for category in categories])
+        labels = read_labels(table)
+        usable = np.isin(types, list(_KINDS)) & np.array([category != "" for category in labels.categories])
         if not usable.any():
             raise InputError(f"{path}: no row has a DataType of 1 (training), 2 (seen) or 3 (imagined) and a label")
         rows = np.flatnonzero(usable)
         kinds = [_KINDS[int(types[row])] for row in rows]
         run_parts = zip(kinds, sessions[rows], runs[rows], strict=True)
+        n_left_out = len(usable) - len(rows)
+        left_out = f"{path.name}: {n_left_out} of {len(usable)} rows have no label, or none of the three DataTypes"
         return BrainSamples(
             X=table.read(voxels, usable),
             kinds=tuple(kinds),
             runs=tuple(f"{kind}-{_whole(session)}-{_whole(run)}" for kind, session, run in run_parts),
-            categories=tuple(categories[row] for row in rows),
-            stimuli=tuple(stimuli[row] for row in rows),
+            categories=tuple(labels.categories[row] for row in rows),
+            stimuli=tuple(labels.stimuli[row] for row in rows),
             regions={key.removeprefix("ROI_"): np.flatnonzero(np.isin(voxels, table.marked(key))) for key in keys},
             files=(path,),
+            places=_places_of(table, voxels),
+            notes=(*labels.notes, *([f"{left_out}, and are left out"] if n_left_out else ())),
         )
 
 
 def joined_samples(paths: Sequence[Path], kinds: Mapping[Path, str] | None = None) -> BrainSamples:
     """Read the samples of one subject from the file of each task, or from one file with all tasks.
+
+    Voxels are matched by their coordinates: those of the first file, in its order. Regions that a file lacks are left
+    out. Without coordinates, files must have equal numbers of voxels, which are taken to be in one order.
 
     Parameters
     ----------
@@ -177,16 +184,19 @@ def joined_samples(paths: Sequence[Path], kinds: Mapping[Path, str] | None = Non
     Raises
     ------
     InputError
-        If a file cannot be read, or files differ in their voxels or regions.
+        If a file cannot be read or is given twice, or files differ in their voxels or in a region's voxels.
     """
-    parts = [read_brain_samples(path, (kinds or {}).get(path)) for path in paths]
-    first = parts[0]
-    for path, samples in zip(paths[1:], parts[1:], strict=True):
-        if samples.X.shape[1] != first.X.shape[1] or not _same_regions(samples.regions, first.regions):
-            raise InputError(
-                f"{path}: other voxels or regions ({samples.X.shape[1]} voxels) than {paths[0]} ({first.X.shape[1]}); "
-                "give the files of one subject"
-            )
+    if twice := [path for path, n in Counter(path.resolve() for path in paths).items() if n > 1]:
+        raise InputError(f"{first_few([str(path) for path in twice])}: given twice; give each file once")
+    first, *others = [read_brain_samples(path, (kinds or {}).get(path)) for path in paths]
+    if not others:
+        return first
+    parts = [first, *(_in_order_of(first, samples) for samples in others)]
+    everywhere = [name for name in first.regions if all(name in samples.regions for samples in parts)]
+    for samples in parts[1:]:
+        _check_regions(first, samples, everywhere)
+    notes = [*(note for samples in parts for note in samples.notes), *_regions_left_out(parts)]
+    parts = _with_runs_apart(parts)
     parts.sort(key=lambda samples: list(_KINDS.values()).index(samples.kinds[0]))
     return BrainSamples(
         X=np.concatenate([samples.X for samples in parts]),
@@ -194,20 +204,137 @@ def joined_samples(paths: Sequence[Path], kinds: Mapping[Path, str] | None = Non
         runs=tuple(run for samples in parts for run in samples.runs),
         categories=tuple(category for samples in parts for category in samples.categories),
         stimuli=tuple(stimulus for samples in parts for stimulus in samples.stimuli),
-        regions=first.regions,
+        regions={name: first.regions[name] for name in everywhere},
         files=tuple(path for samples in parts for path in samples.files),
+        places=first.places,
+        notes=tuple(notes),
     )
 
 
-def _same_regions(regions: Mapping[str, IndexArray], expected: Mapping[str, IndexArray]) -> bool:
-    return regions.keys() == expected.keys() and all(np.array_equal(regions[name], expected[name]) for name in regions)
+def _in_order_of(first: BrainSamples, samples: BrainSamples) -> BrainSamples:
+    """Return samples with their voxels in the order of another file, matched by coordinates."""
+    (one,), (other,) = first.files, samples.files
+    n, n_expected = samples.X.shape[1], first.X.shape[1]
+    if first.places is None or samples.places is None:
+        if n != n_expected:
+            raise InputError(f"{other}: {n} voxels, and {one} has {n_expected}; give the files of one subject")
+        note = f"{other.name}: its voxels are taken to be in the order of {one.name}, as there are no coordinates"
+        return replace(samples, notes=(*samples.notes, note))
+    expected, places = _keys_of(first.places), _keys_of(samples.places)
+    if expected == places:
+        return samples
+    position = {place: column for column, place in enumerate(places)}
+    if lacking := [place for place in expected if place not in position]:
+        raise InputError(
+            f"{other}: lacks {len(lacking)} of the {n_expected} voxels of {one}, such as that at {lacking[0]}; give "
+            "files of one subject and of the same voxels"
+        )
+    if len(position) < n or len(set(expected)) < n_expected:
+        raise InputError(f"{other}: voxels of equal coordinates, in another order than in {one}; write both in one")
+    order = np.array([position[place] for place in expected])
+    column = {int(theirs): ours for ours, theirs in enumerate(order)}
+    left_out = f"; {n - n_expected} that {one.name} lacks are left out" if n > n_expected else ""
+    return replace(
+        samples,
+        X=np.ascontiguousarray(samples.X[:, order]),
+        regions={
+            name: np.sort(np.array([column[int(v)] for v in region if int(v) in column], np.int64))
+            for name, region in samples.regions.items()
+        },
+        places=first.places,
+        notes=(*samples.notes, f"{other.name}: voxels are put in the order of {one.name} by coordinates{left_out}"),
+    )
 
 
-def _type_of(table: _Table, kind: str | None) -> int:
+def _check_regions(first: BrainSamples, samples: BrainSamples, names: Sequence[str]) -> None:
+    differ = [name for name in names if not np.array_equal(samples.regions[name], first.regions[name])]
+    if not names or differ:
+        what = f"other voxels in {first_few(differ)}" if differ else "no region of a name that is there too"
+        raise InputError(f"{samples.files[0]}: {what} than {first.files[0]}; give the files of one subject")
+
+
+def _regions_left_out(parts: Sequence[BrainSamples]) -> Iterator[str]:
+    for name in dict.fromkeys(name for samples in parts for name in samples.regions):
+        if lacking := [samples.files[0].name for samples in parts if name not in samples.regions]:
+            yield f"region {name} is left out: none of this name in {first_few(lacking)}"
+
+
+def _with_runs_apart(parts: Sequence[BrainSamples]) -> list[BrainSamples]:
+    """Return files' samples with runs of one name, of several files, told apart by the file's number."""
+    n_files = Counter(run for samples in parts for run in set(samples.runs))
+    return [
+        replace(samples, runs=tuple(f"{run}-file-{i}" if n_files[run] > 1 else run for run in samples.runs))
+        for i, samples in enumerate(parts, 1)
+    ]
+
+
+def _keys_of(places: Float64Array) -> list[tuple[float, ...]]:
+    """Return coordinates that can be compared: rounded to a hundredth, and 0 without sign."""
+    return [tuple(place) for place in (places.round(2) + 0.0).tolist()]
+
+
+def _places_of(table: Table, voxels: IndexArray) -> Float64Array | None:
+    for keys in _COORDINATES:
+        if all(key in table.keys for key in keys):
+            places = np.stack([table.described(key, voxels) for key in keys], axis=1)
+            return places if np.isfinite(places).all() else None
+    return None
+
+
+def _types_of(table: Table, kind: str | None) -> Float64Array:
+    """Return the DataType of each row; where a file has none, that of its kind or name."""
+    if "DataType" not in table.keys:
+        return np.full(table.n_rows, float(_type_of(table, kind)))
+    types = table.column("DataType")
+    there = [name for number, name in _KINDS.items() if number in types]
+    if kind is not None and there != [kind]:
+        raise InputError(
+            f"{table.path}: --training or --test takes it for {kind}, and its DataType says "
+            f"{', '.join(there) or 'nothing of the kind'}; leave the option out"
+        )
+    return types
+
+
+def kinds_by_options(
+    paths: Sequence[Path], training: Sequence[str] | None, test: Sequence[str] | None
+) -> dict[Path, str]:
+    """Return the kinds of the files that `--training` and `--test` name: tests are seen, unless the file says imagery.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    training, test : sequence of str or None
+        Patterns over the files' names; see `RunPatterns`.
+
+    Raises
+    ------
+    InputError
+        If a pattern is found in no name, or a file is named by both.
+    """
+    kinds: dict[Path, str] = {}
+    for option, given in (("--training", training), ("--test", test)):
+        patterns = RunPatterns.parse(given)
+        names = [path.name for path in paths]
+        if absent := patterns.unmatched(names):
+            raise InputError(f"{as_options(option, absent)}: in no name of {', '.join(names)}")
+        for path in paths:
+            if patterns.given and patterns.match(path.name):
+                if path in kinds:
+                    raise InputError(f"{path}: both --training and --test name it; a file is one of them")
+                is_imagery = _called(path) == "imagined"
+                kinds[path] = "training" if option == "--training" else "imagined" if is_imagery else "seen"
+    return kinds
+
+
+def _called(path: Path) -> str | None:
+    return next((kind for words, kind in _CALLED.items() if re.search(words, path.stem, re.IGNORECASE)), None)
+
+
+def _type_of(table: Table, kind: str | None) -> int:
     """Return the DataType of all rows of a file that has no such column."""
     path = table.path
     if kind is None:
-        kind = next((kind for pattern, kind in _CALLED.items() if re.search(pattern, path.stem, re.IGNORECASE)), None)
+        kind = _called(path)
     for number, name in _KINDS.items():
         if name == kind:
             return number
@@ -232,7 +359,7 @@ def read_image_features(path: Path, layers: Sequence[str] | None = None) -> Imag
     InputError
         If the file cannot be read, lacks one of the layers, or has no image or no category.
     """
-    with _opened(path) as table:
+    with opened(path) as table:
         all_layers = [key for key in table.keys if key not in _ABOUT_FEATURES and len(table.marked(key))]
         if absent := [layer for layer in layers or () if layer not in all_layers]:
             raise InputError(f"{path}: no layer {', '.join(absent)}; there: {', '.join(all_layers) or 'none'}")
@@ -248,53 +375,20 @@ def read_image_features(path: Path, layers: Sequence[str] | None = None) -> Imag
             values = table.read(table.marked(layer))
             shown[layer] = values[is_image]
             means[layer] = np.concatenate([values[is_test], values[is_other]])
-        ids = np.concatenate([categories[is_test], categories[is_other]])
+        ids = [category_name(number) for number in np.concatenate([categories[is_test], categories[is_other]])]
+        # A category that was a candidate twice could not beat itself. Test categories come first, and stay.
+        once = np.sort(np.unique(ids, return_index=True)[1])
+        repeated = (
+            f"{path.name}: {len(ids) - len(once)} categories are there twice or more; the first features are taken"
+        )
         return ImageFeatures(
             rows={stimulus_name(number): row for row, number in enumerate(images[is_image])},
             shown=shown,
-            candidate_ids=tuple(category_name(number) for number in ids),
-            candidates=means,
-            n_test=int(is_test.sum()),
+            candidate_ids=tuple(ids[row] for row in once),
+            candidates={layer: values[once] for layer, values in means.items()},
+            n_test=int((once < is_test.sum()).sum()),
+            notes=(repeated,) if len(once) < len(ids) else (),
         )
-
-
-def stimulus_name(number: float) -> str:
-    """Return the name of the image that a number means: 1518878.010042 is image 10042 of synset n01518878.
-
-    Parameters
-    ----------
-    number : float
-        The synset before the point, and the image in millionths.
-    """
-    return f"{category_name(number)}_{_image_of(number)}"
-
-
-def category_name(number: float) -> str:
-    """Return the WordNet id of the synset that a number means: 1518878, or 1518878.010042, is n01518878.
-
-    Parameters
-    ----------
-    number : float
-    """
-    return f"n{int(number):08d}"
-
-
-def _image_of(number: float) -> int:
-    return round(1e6 * (number - int(number)))
-
-
-def _labels(table: _Table) -> tuple[list[str | None], list[str]]:
-    """Return the image and the category of every row; the category of a row without a label is empty."""
-    key = next((key for key in _LABELS if key in table.keys), None)
-    if key is None:
-        raise InputError(f"{table.path}: no column says what was shown ({', '.join(_LABELS)}); add one")
-    numbers, names = table.column(key), table.names(key)
-    if names:
-        stimuli = [names.get(number) for number in numbers.tolist()]
-        return stimuli, [category_of(name) if name else "" for name in stimuli]
-    has_label = ~np.isnan(numbers)
-    stimuli = [stimulus_name(n) if ok and _image_of(n) else None for n, ok in zip(numbers, has_label, strict=True)]
-    return stimuli, [category_name(n) if ok else "" for n, ok in zip(numbers, has_label, strict=True)]
 
 
 def _union(columns: Sequence[IndexArray]) -> IndexArray:
@@ -303,88 +397,3 @@ def _union(columns: Sequence[IndexArray]) -> IndexArray:
 
 def _whole(number: float) -> str:
     return f"{number:02.0f}"
-
-
-class _Table:
-    """Table of a file: its rows, and its columns by their keys."""
-
-    def __init__(self, path: Path, file: h5py.File) -> None:
-        self.path, self._file = path, file
-        self._data, metadata = (
-            file[self._either(*names)] for names in (("dataset", "dataSet"), ("metadata", "metaData"))
-        )
-        self.keys: list[str] = [_text(key) for key in np.ravel(metadata["key"][()])]
-        values = np.asarray(metadata["value"][()], np.float64)
-        self._swapped = values.shape[0] != len(self.keys)
-        self._values = values.T if self._swapped else values
-        shape = self._data.shape[::-1] if self._swapped else self._data.shape
-        if len(shape) != 2 or self._values.shape != (len(self.keys), shape[1]):
-            raise InputError(
-                f"{path}: a table of shape {self._data.shape} with metadata of shape {values.shape} for "
-                f"{len(self.keys)} keys; they do not belong together, so download the file again"
-            )
-        self.n_rows, self._n_columns = shape
-
-    def _either(self, *names: str) -> str:
-        for name in names:
-            if name in self._file:
-                return name
-        raise InputError(f"{self.path}: no {names[0]!r} in it; give a file of BrainDecoderToolbox2 or bdpy")
-
-    def marked(self, key: str) -> IndexArray:
-        """Return the columns that a key names."""
-        return np.flatnonzero(self._values[self.keys.index(key)] == 1)
-
-    def column(self, key: str) -> Float64Array:
-        """Return the one column that a key names, shape (n_rows,)."""
-        columns = self.marked(key) if key in self.keys else np.empty(0, np.int64)
-        if len(columns) != 1:
-            raise InputError(
-                f"{self.path}: {len(columns)} columns for {key}, and one is needed; there: {self.some_keys()}"
-            )
-        return self._blocks(columns, np.ones(self.n_rows, bool), np.float64)[:, 0]
-
-    def names(self, key: str) -> dict[float, str]:
-        """Return the names behind the numbers of a column; empty if the file has none."""
-        group = self._file.get(f"vmap/{key}", {})
-        return {float(number): _text(name[()]) for number, name in group.items()}
-
-    def read(self, columns: IndexArray, rows: BoolArray | None = None) -> Float32Array:
-        """Read some columns, of all rows or of some: shape (n_rows, n_columns), float32."""
-        return self._blocks(columns, np.ones(self.n_rows, bool) if rows is None else rows, np.float32)
-
-    def _blocks(self, columns: IndexArray, rows: BoolArray, dtype: Any) -> Array:
-        # Columns of one key lie together, so the span read holds few others; rows are read a block at a time to limit
-        # memory.
-        left, right = int(columns[0]), int(columns[-1]) + 1
-        step = max(1, _BLOCK_BYTES // (8 * (right - left)))
-        out = np.empty((int(rows.sum()), len(columns)), dtype)
-        done = 0
-        for start in range(0, self.n_rows, step):
-            stop = start + step
-            block = self._data[left:right, start:stop].T if self._swapped else self._data[start:stop, left:right]
-            chosen = block[np.ix_(rows[start:stop], columns - left)]
-            out[done : done + len(chosen)] = chosen
-            done += len(chosen)
-        return out
-
-    def some_keys(self) -> str:
-        """First few of the keys, for messages."""
-        return first_few(self.keys, 20) or "none"
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[_Table]:
-    try:
-        with h5py.File(path, "r") as file:
-            yield _Table(path, file)
-    # h5py raises these for files that are not HDF5, are cut short or damaged, or lack a group or a data set.
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({what_went_wrong(error)}); give Subject*.h5 or ImageFeatures.h5, and "
-            "download a damaged file again"
-        ) from error
-
-
-def _text(raw: object) -> str:
-    return raw.decode().strip("\0 ") if isinstance(raw, bytes) else str(raw)

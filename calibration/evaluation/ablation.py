@@ -7,14 +7,13 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from calibration.datasets.dataset_files import DatasetFiles
 from calibration.decoders.settings import DecoderSettings
-from calibration.evaluation.accuracy import accuracies_of
+from calibration.evaluation.accuracy import accuracies_of, are_new, units_of
 from calibration.evaluation.evaluate import score_blocks
 from calibration.evaluation.predictions import CandidateScores
 from calibration.features.network import Network
+from calibration.metrics.statistics import difference_interval
 from calibration.parallel.progress import Report, quiet
 from calibration.samples.assemble import folds_of
 from calibration.samples.preparation import align_runs, denoise_runs, noise_to_read
@@ -22,9 +21,11 @@ from calibration.samples.runs import AlignedRun, CleanedRun, make_reference
 from calibration.samples.study import KINDS, CandidateFeatures
 from calibration.samples.targets import TargetFiles
 from rtgod.errors import InputError
-from rtgod.messages import Float64Array
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import PipelineSettings
+
+#: Run, position in the run, and category of a trial.
+TrialKey = tuple[str, int, str]
 
 #: Changed settings of each step, by part, under the step's name for people.
 STEPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -58,12 +59,14 @@ class AblationStep:
     name : str
         The step's name for people.
     accuracies : mapping of str to mapping
-        For each kind of trials, "seen" or "imagined", the identification accuracy of each trial by its run's name and
-        its position in the run.
+        For each kind of trials, "seen" or "imagined", the identification accuracy of each trial.
+    new : frozenset of str
+        Kinds of trials of whose categories the decoder was trained on none.
     """
 
     name: str
-    accuracies: Mapping[str, Mapping[tuple[str, int], float]]
+    accuracies: Mapping[str, Mapping[TrialKey, float]]
+    new: frozenset[str] = frozenset()
 
 
 def ablate_preprocessing(
@@ -122,19 +125,22 @@ def ablate_preprocessing(
             targets, known = files.targets(runs, report), trials
         (fold,) = folds_of(gathered, targets.features_of, "runs")
         scores = score_blocks(fold.complete_only(), targets.candidates, changed, DecoderSettings())
-        steps.append(AblationStep(name, _by_trial(scores, gathered.test, targets.candidates)))
+        accuracies = _by_trial(scores, gathered.test, targets.candidates)
+        of_kinds = {kind: {category for _, _, category in trials} for kind, trials in accuracies.items()}
+        new = {kind for kind, tested in of_kinds.items() if are_new(tested, fold.training.categories)}
+        steps.append(AblationStep(name, accuracies, frozenset(new)))
         report("steps of preprocessing", done, len(variants))
     return steps
 
 
 def _by_trial(
     scores: Mapping[str, CandidateScores], test: Sequence[CleanedRun], candidates: CandidateFeatures
-) -> dict[str, dict[tuple[str, int], float]]:
+) -> dict[str, dict[TrialKey, float]]:
     """Return accuracies by the trials that they are of, in the order of samples."""
     accuracies = {}
     for name, ranked in scores.items():
         trials = [
-            (run.run.run_id, block)
+            (run.run.run_id, block, run.trials[block].category)
             for run in test
             for block in run.sampled_blocks(KINDS[name])
             if run.trials[block].category in candidates.ids
@@ -143,18 +149,30 @@ def _by_trial(
     return {name: by_trial for name, by_trial in accuracies.items() if by_trial}
 
 
-def paired_difference(a: Mapping[tuple[str, int], float], b: Mapping[tuple[str, int], float]) -> tuple[float, float]:
-    """Return the mean difference of accuracy, `a` minus `b`, and its standard error; nan for fewer than two pairs.
+def paired_difference(
+    a: Mapping[TrialKey, float], b: Mapping[TrialKey, float], *, new: bool = False
+) -> tuple[float, float, float]:
+    """Return the mean difference of accuracy, `a` minus `b`, with its 95 % interval; see `difference_interval`.
+
+    The interval is over categories, whose trials may err alike; over trials if categories are few and not `new`.
 
     Parameters
     ----------
-    a, b : mapping of (str, int) to float
+    a, b : mapping of TrialKey to float
         Accuracies by trial; those that both have are paired.
+    new : bool
+        Option of `calibration.evaluation.accuracy.units_of`.
+
+    Returns
+    -------
+    mean, low, high : float
+        nan for fewer than two pairs.
     """
-    differences: Float64Array = np.array([accuracy - b[trial] for trial, accuracy in a.items() if trial in b])
-    if len(differences) < 2:
-        return float("nan"), float("nan")
-    return float(differences.mean()), float(differences.std(ddof=1) / np.sqrt(len(differences)))
+    pairs = [trial for trial in a if trial in b]
+    if len(pairs) < 2:
+        return float("nan"), float("nan"), float("nan")
+    _, units = units_of([category for _, _, category in pairs], new=new)
+    return difference_interval([a[trial] - b[trial] for trial in pairs], units)
 
 
 def variant_of(settings: PipelineSettings, changes: Mapping[str, Mapping[str, Any]]) -> PipelineSettings:

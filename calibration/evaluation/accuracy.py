@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from calibration.decoders.columns import profile_correlation
 from calibration.evaluation.predictions import CandidateScores, DecodedCondition
 from calibration.metrics.choices import balanced
 from calibration.metrics.group_means import averaged_by
-from calibration.metrics.identification import identification_accuracy, permutation_test, rank_of
+from calibration.metrics.identification import identification_accuracy, permutation_test, rank_of, shuffled_accuracy
 from calibration.metrics.permutation import FEW_CATEGORIES, ExchangeTest
 from calibration.metrics.statistics import (
     FEW_SAMPLES,
@@ -54,6 +54,9 @@ class Identification:
         Units that intervals are over, and whose labels a test exchanges.
     p_least : float
         Lowest p value that any result could have had.
+    shuffled : float
+        Mean accuracy over all exchanges of the samples' labels: the level of chance where rankings favour some
+        categories, whatever is shown, or some categories are shown more often.
     """
 
     kind: str
@@ -72,6 +75,7 @@ class Identification:
     n_candidates: int
     units: str
     p_least: float
+    shuffled: float
 
     @property
     def is_few(self) -> bool:
@@ -209,6 +213,17 @@ def interval_over(labels: Sequence[object], values: Float64Array) -> tuple[float
     return float(values.mean()), low, high
 
 
+def are_new(tested: Iterable[str], trained_on: Iterable[str]) -> bool:
+    """Return whether a decoder was trained on none of the categories that it is tested on.
+
+    Parameters
+    ----------
+    tested, trained_on : iterable of str
+        Category ids, which may repeat.
+    """
+    return set(trained_on).isdisjoint(tested)
+
+
 def units_of(labels: Sequence[Hashable], *, new: bool = False) -> tuple[str, Sequence[Hashable]]:
     """Choose the units of an interval, and each sample's unit: categories, or single samples if categories are few.
 
@@ -217,7 +232,7 @@ def units_of(labels: Sequence[Hashable], *, new: bool = False) -> tuple[str, Seq
     labels : sequence of hashable
         Category of each sample.
     new : bool
-        Whether the decoder was trained on none of the categories: these are then always the units.
+        Whether samples of a category may all err alike, as in `permutation_test`: categories are then the units.
     """
     if new or len(set(labels)) >= FEW_CATEGORIES:
         return "categories", labels
@@ -249,6 +264,7 @@ def _identification(kind: str, aggregation: str, ranked: CandidateScores, new: b
         n_candidates=n_candidates,
         units=units,
         p_least=test.least,
+        shuffled=shuffled_accuracy(ranked.scores, labels),
     )
 
 

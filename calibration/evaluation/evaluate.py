@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ from calibration.evaluation.accuracy import (
     FeatureAccuracy,
     Identification,
     accuracies_of,
+    are_new,
     feature_accuracy,
     identification,
     units_of,
@@ -154,9 +155,9 @@ def evaluate(
         ]
         by_fold[kind] = in_pool(pool, f"decoding what was {kind}", report, _decode, tests)
         decoded[kind] = joined(by_fold[kind])
-    trained_on = {category for fold in folds for category in fold.training.categories}
+    trained_on = [category for fold in folds for category in fold.training.categories]
     folded = len(folds) > 1
-    tested = [(kind, condition, trained_on.isdisjoint(condition.categories)) for kind, condition in decoded.items()]
+    tested = [(kind, condition, are_new(condition.categories, trained_on)) for kind, condition in decoded.items()]
     return Evaluation(
         candidates=candidates,
         layers=tuple(study.candidates.features),
@@ -178,7 +179,7 @@ def evaluate(
         course=course_of_imagery(study, comparison, by_region, fits, pool, report),
         n_runs=n_runs,
         by_runs=by_runs,
-        semantic=_semantic(decoded, candidates, hypernyms) if hypernyms else {},
+        semantic=_semantic(decoded, candidates, hypernyms, folded=folded) if hypernyms else {},
         learned=learned,
         confidence=confidences_of(by_fold, candidates, learned, folds, fitted),
         n_folds=len(folds),
@@ -321,19 +322,22 @@ def _against_runs(
         by_size = [
             [by_kind[kind] for (n, _), by_kind in zip(drawn, accuracies, strict=True) if n == size] for size in sizes
         ]
+        # A block is the same unit in every draw of runs.
+        labels = by_size[-1][0][1]
+        tested = [candidates.ids[label] for label in labels]
+        _, units = units_of(labels, new=are_new(tested, whole.training.categories))
         by_runs[kind] = tuple(
-            share_interval(np.concatenate([a for a, _ in draws]), [unit for _, units in draws for unit in units])
-            for draws in by_size
+            share_interval(np.concatenate([a for a, _ in draws]), [*units] * len(draws)) for draws in by_size
         )
     return sizes, by_runs
 
 
 def _block_accuracies(
     fold: Fold, candidates: CandidateFeatures, settings: PipelineSettings, decoder: DecoderSettings
-) -> dict[str, tuple[Float64Array, list[Hashable]]]:
-    """Return identification accuracy of each kind's single blocks, and each block's unit: its category, or itself."""
+) -> dict[str, tuple[Float64Array, list[int]]]:
+    """Return identification accuracy of each kind's single blocks, and each block's category."""
     blocks = score_blocks(fold, candidates, settings, decoder)
-    return {kind: (accuracies_of(ranked), list(units_of(ranked.true.tolist())[1])) for kind, ranked in blocks.items()}
+    return {kind: (accuracies_of(ranked), ranked.true.tolist()) for kind, ranked in blocks.items()}
 
 
 def score_blocks(
@@ -365,11 +369,11 @@ def _unweighted(ranking: RankingSettings) -> RankingSettings:
 
 
 def _semantic(
-    decoded: Mapping[str, DecodedCondition], candidates: CandidateFeatures, hypernyms: Hypernyms
+    decoded: Mapping[str, DecodedCondition], candidates: CandidateFeatures, hypernyms: Hypernyms, *, folded: bool
 ) -> dict[str, SemanticErrors]:
     errors = {}
     for kind, condition in decoded.items():
         first_choices = [candidates.ids[i] for i in condition.blocks.scores.argmax(axis=1)]
         true = [candidates.ids[i] for i in condition.blocks.true]
-        errors[kind] = semantic_errors(first_choices, true, hypernyms)
+        errors[kind] = semantic_errors(first_choices, true, hypernyms, folded=folded)
     return errors

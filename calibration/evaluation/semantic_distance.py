@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from math import factorial
 from pathlib import Path
 
 import numpy as np
 
-from calibration.metrics.permutation import N_PERMUTATIONS, share_at_least
+from calibration.metrics.permutation import N_PERMUTATIONS, share_at_least, spread_out
 from rtgod.errors import InputError
 from rtgod.messages import Float64Array, Int32Array
 
@@ -133,13 +134,16 @@ class SemanticErrors:
     Attributes
     ----------
     observed : float
-        Mean links from the first choice to the true category, over the blocks where they differ; nan without errors.
+        Mean links from the first choice to the true category, over the blocks where they differ, with an equal weight
+        for each true category; nan without errors.
     shuffled : float
         Mean of `observed` over shuffled labels.
     null : ndarray of shape (n_shuffles,), float64
         Value of `observed` for each shuffle.
     p_value : float
         Chance of errors at least this near if the labels of the blocks were shuffled; nan without errors.
+    p_least : float
+        Lowest p value that any errors could have had.
     n_errors : int
         Number of blocks that the mean is over.
     missing : tuple of str
@@ -150,41 +154,53 @@ class SemanticErrors:
     shuffled: float
     null: Float64Array
     p_value: float
+    p_least: float
     n_errors: int
     missing: tuple[str, ...]
 
 
 def semantic_errors(
-    first_choices: Sequence[str], true: Sequence[str], hypernyms: Hypernyms, seed: int = 0
+    first_choices: Sequence[str], true: Sequence[str], hypernyms: Hypernyms, *, folded: bool = False, seed: int = 0
 ) -> SemanticErrors:
     """Compute the distance of wrong first choices to the truth, with its distribution if both were unrelated.
 
     The true categories of the errors are exchanged, so that a category's blocks keep a common label; a block whose new
-    label is its first choice is then no error, and is left out of that shuffle's mean.
+    label is its first choice is then no error, and is left out of that shuffle's mean. Each category has the same
+    weight for any number of errors: otherwise one answer to all blocks, near a frequent category, would seem to know
+    what the blocks mean.
 
     Parameters
     ----------
     first_choices, true : sequence of str
         Category ids, one for each block.
     hypernyms : Hypernyms
-    seed : int
+    folded, seed
+        Options of `calibration.metrics.permutation.exchange_test`.
     """
     wrong = [(chosen, truth) for chosen, truth in zip(first_choices, true, strict=True) if chosen != truth]
     missing = tuple(sorted({category for pair in wrong for category in pair if category not in hypernyms}))
     errors = [pair for pair in wrong if not set(pair) & set(missing)]
     if not errors:
-        return SemanticErrors(np.nan, np.nan, np.empty(0), np.nan, 0, missing)
+        return SemanticErrors(np.nan, np.nan, np.empty(0), np.nan, np.nan, 0, missing)
     chosen, of_chosen = np.unique([pair[0] for pair in errors], return_inverse=True)
     labels, of_label = np.unique([pair[1] for pair in errors], return_inverse=True)
     # Row i, column j: links, and number of errors, if category j is taken for the truth of the blocks of category i.
     links, counts = np.zeros((2, len(labels), len(labels)))
     np.add.at(links, of_label, hypernyms.distances(chosen.tolist(), labels.tolist())[of_chosen])
     np.add.at(counts, of_label, (chosen[:, np.newaxis] != labels)[of_chosen])
+    means = np.divide(links, counts, out=np.full_like(links, np.nan), where=counts > 0)
     rng = np.random.default_rng(seed)
     rows = np.arange(len(labels))
-    shuffles = np.array([rng.permutation(rows) for _ in range(N_PERMUTATIONS)])
-    n_left = counts[rows, shuffles].sum(axis=1)
-    null = links[rows, shuffles].sum(axis=1)[n_left > 0] / n_left[n_left > 0]
-    observed = float(np.trace(links) / np.trace(counts))
-    p_value = share_at_least(-observed, -null)
-    return SemanticErrors(observed, float(null.mean()) if len(null) else np.nan, null, p_value, len(errors), missing)
+    shuffled = np.array([means[rows, rng.permutation(rows)] for _ in range(N_PERMUTATIONS)])
+    null = np.nanmean(shuffled[np.isfinite(shuffled).any(axis=1)], axis=1)
+    observed = float(np.trace(means) / len(labels))
+    p_value = share_at_least(-observed, -(spread_out(null) if folded and len(null) else null))
+    return SemanticErrors(
+        observed=observed,
+        shuffled=float(null.mean()) if len(null) else np.nan,
+        null=null,
+        p_value=p_value,
+        p_least=max(1 / factorial(len(labels)), 1 / (1 + N_PERMUTATIONS)),
+        n_errors=len(errors),
+        missing=missing,
+    )

@@ -57,6 +57,21 @@ def all_accuracies(scores: Array) -> Float64Array:
     return accuracies
 
 
+def shuffled_accuracy(scores: Array, true: Sequence[int] | Array) -> float:
+    """Return the mean accuracy over all exchanges of the blocks' labels, which keep their frequencies.
+
+    One answer to all blocks has this accuracy, however unequal the frequencies are.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_blocks, n_candidates)
+    true : sequence of int
+        Position of each block's true category among the candidates.
+    """
+    shown, counts = np.unique(np.asarray(true), return_counts=True)
+    return float(all_accuracies(scores)[:, shown].mean(axis=0) @ counts / counts.sum())
+
+
 def permutation_test(
     scores: Array,
     true: Sequence[int],
@@ -80,8 +95,9 @@ def permutation_test(
     runs : sequence of hashable, optional
         Run of each block; without it all blocks belong to one run.
     new : bool
-        Whether the decoder was trained on none of these categories. All blocks of one category may then be decoded
-        wrongly in the same way, and categories are exchanged even if there are few.
+        Whether all blocks of one category may be decoded wrongly in the same way, as the decoder was trained on none of
+        these categories, or as each block is an average with those before it. Categories are then exchanged even if
+        there are few.
     folded, seed
         Options of `calibration.metrics.permutation.exchange_test`.
     """

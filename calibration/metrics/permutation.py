@@ -93,12 +93,22 @@ def exchange_test(
     else:
         sums, n_all = _with_blocks_exchanged(values, labels, runs, rng, n)
     if folded:
-        sums = sums.mean() + np.sqrt(2) * (sums - sums.mean())
+        sums = spread_out(sums)
     if n_all <= n:  # the observed labels are among the exchanges
         p_value, least = max(_n_at_least(observed, sums), 1) / n_all, 1 / n_all
     else:
         p_value, least = share_at_least(observed, sums), 1 / (1 + n)
     return ExchangeTest(p_value, least, "categories" if runs is None else "blocks")
+
+
+def spread_out(sums: Float64Array) -> Float64Array:
+    """Return sums under other labels, spread out by √2 about their mean, as for `folded` in `exchange_test`.
+
+    Parameters
+    ----------
+    sums : ndarray of shape (n_exchanges,), float64
+    """
+    return np.asarray(sums.mean() + np.sqrt(2) * (sums - sums.mean()))
 
 
 def share_at_least(observed: float, shuffled: Float64Array) -> float:

@@ -77,6 +77,34 @@ def share_interval(
     return mean, float(max(centre - half_width, 0.0)), float(min(centre + half_width, 1.0))
 
 
+def difference_interval(
+    differences: Sequence[float] | Array, units: Sequence[Hashable], level: float = 0.95
+) -> tuple[float, float, float]:
+    """Return the mean and an interval of paired differences of shares; the interval stays within −1 to 1.
+
+    A difference from −1 to 1 is halved and lifted to 0 to 1, where `share_interval` is used. Where nothing differs, the
+    interval has no width: the same answers are no sample of other ones.
+
+    Parameters
+    ----------
+    differences : sequence of float
+    units : sequence of hashable
+        Independent unit of each difference.
+    level : float
+        Share of such intervals that contain the true mean.
+
+    Returns
+    -------
+    mean, low, high : float
+        As of `share_interval`.
+    """
+    differences = np.asarray(differences, np.float64)
+    if len(set(units)) > 1 and not differences.any():
+        return 0.0, 0.0, 0.0
+    mean, low, high = share_interval((1 + differences) / 2, units, level)
+    return 2 * mean - 1, 2 * low - 1, 2 * high - 1
+
+
 def top_k_probability(ranks: Sequence[int] | Array, n_candidates: int, n_subset: int, k: int) -> float:
     """Return the chance that the true category is among the first k of a random subset of candidates, mean over blocks.
 

@@ -34,31 +34,37 @@ def write_ablation(steps: Sequence[AblationStep], out: Path, console: Console) -
     kinds = list(dict.fromkeys(kind for step in steps for kind in step.accuracies))
     header = ["step"]
     for kind in kinds:
-        header += [f"{kind}_accuracy", f"{kind}_difference", f"{kind}_standard_error", f"{kind}_blocks"]
+        header += [f"{kind}_accuracy", f"{kind}_difference", f"{kind}_low", f"{kind}_high", f"{kind}_blocks"]
     table = Table(title="Pairwise identification accuracy of new runs", title_justify="left")
     table.add_column("step")
     for kind in kinds:
         table.add_column(styled(f"{kind}, %"), justify="right")
-        table.add_column("difference ± SE", justify="right")
+        table.add_column("difference, 95 % interval", justify="right")
     rows: list[list[object]] = []
-    drawn: dict[str, list[tuple[float, float, float]]] = {}
+    drawn: dict[str, list[tuple[float, float, float, float]]] = {}
     for step in steps:
         cells: list[object] = [step.name]
         texts = [step.name]
         for kind in kinds:
             trials = step.accuracies.get(kind, {})
             accuracy = sum(trials.values()) / len(trials) if trials else math.nan
-            difference, error = paired_difference(trials, steps[0].accuracies.get(kind, {}))
-            cells += [accuracy, difference, error, len(trials)]
-            change = "" if step is steps[0] else _or_none(difference, f"{100 * difference:+.1f} ± {100 * error:.1f}")
+            difference, low, high = paired_difference(
+                trials, steps[0].accuracies.get(kind, {}), new=kind in steps[0].new | step.new
+            )
+            cells += [accuracy, difference, low, high, len(trials)]
+            bounds = _or_none(low, f" ({100 * low:+.1f} to {100 * high:+.1f})")
+            change = "" if step is steps[0] else _or_none(difference, f"{100 * difference:+.1f}{bounds}")
             texts += [_or_none(accuracy, f"{100 * accuracy:.1f}"), change]
-            drawn.setdefault(kind, []).append((accuracy, difference, error))
+            drawn.setdefault(kind, []).append((accuracy, difference, low, high))
         rows.append(cells)
         table.add_row(*map(styled, texts), style="bold" if step is steps[0] else "")
     write_tsv(out / FILES[0], header, rows)
     figures.save(figures.ablation([step.name for step in steps], drawn), out / FILES[1])
     console.print(table)
-    console.print("Differences are paired over trials; chance is 50 %.")
+    console.print(
+        "Differences are paired over trials, and their intervals are over categories (over trials, of fewer than six "
+        "that the decoder was trained on); chance is 50 %."
+    )
 
 
 def _or_none(number: float, text: str) -> str:

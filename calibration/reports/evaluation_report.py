@@ -18,6 +18,7 @@ from calibration.evaluation.accuracy import (
     ranks_of,
 )
 from calibration.evaluation.evaluate import Evaluation
+from calibration.evaluation.semantic_distance import SemanticErrors
 from calibration.metrics.choices import Balance, balance_of, remarks_on_choices
 from calibration.metrics.permutation import SIGNIFICANT
 from calibration.metrics.statistics import FEW_SAMPLES
@@ -35,6 +36,10 @@ from rtgod.errors import InputError
 _FEWEST_CANDIDATES = 4
 #: Column names for the places of `FIRST`.
 _PLACES = ("first, %", "first 5, %", "first 10, %")
+_ON_SHUFFLED = (
+    "Shuffled: the same with the samples' labels exchanged; where rankings favour some categories, whatever is "
+    "shown, it differs from 50 %, and accuracy is to be compared with it, as the tests do."
+)
 _N_EXAMPLES, _N_FIRST, _N_LISTED = 8, 5, 10
 PAGE = "report.html"
 
@@ -124,18 +129,20 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     console : Console
     """
     n_candidates = len(evaluation.candidates.ids)
-    table = RichTable(title=f"Rank of the true category among {n_candidates:,}", title_justify="left")
-    for name in ("", "evidence", "pairwise accuracy", "90 % interval", "p", "median rank", "n"):
-        table.add_column(name, justify="left" if name in ("", "evidence") else "right")
-    for result in evaluation.identification:
-        kind, evidence, accuracy, _, interval, p_value, *_, median_rank, n = _identification_row(result)
-        table.add_row(styled(kind), styled(evidence), _percent(accuracy), interval, p_value, median_rank, n)
+    rows = [_identification_row(result) for result in evaluation.identification]
+    table = RichTable(title=f"Rank of the true category among {n_candidates:,}", title_justify="left", show_edge=False)
+    for name in ("", "evidence", "pairwise accuracy", "90 % interval", "shuffled", "p", "median rank", "n"):
+        # In a narrow terminal other columns are broken into lines; an interval would lose its end.
+        n_letters = max((len(row[4]) for row in rows), default=0) if "interval" in name else None
+        table.add_column(name, justify="left" if name in ("", "evidence") else "right", min_width=n_letters)
+    for kind, evidence, accuracy, _, interval, shuffled, p_value, *_, median_rank, n in rows:
+        table.add_row(styled(kind), styled(evidence), _percent(accuracy), interval, shuffled, p_value, median_rank, n)
     table.add_section()
-    table.add_row("chance", "", "50.0 %", "", "", f"{(n_candidates + 1) / 2:g}", "")
+    table.add_row("chance", "", "50.0 %", "", "", "", f"{(n_candidates + 1) / 2:g}", "")
     console.print(table)
     console.print(
         "Pairwise accuracy: the share of the other candidates that are ranked below the true category; chance is 50 % "
-        f"however many there are. {' '.join(_on_tests(evaluation.identification))}"
+        f"however many there are. {_ON_SHUFFLED} {' '.join(_on_tests(evaluation.identification))}"
     )
     for remark in _on_choices(evaluation):
         claim, colon, why = remark.partition(". ")
@@ -198,7 +205,7 @@ def _p_in_words(result: Identification) -> str:
     return f"{result.p_value:.3g}, and none below {result.p_least:.3g} was possible"
 
 
-def _p(result: Identification | FeatureAccuracy) -> str:
+def _p(result: Identification | FeatureAccuracy | SemanticErrors) -> str:
     """Format a p value, with the lowest possible one if no result could have been significant."""
     return (
         f"{result.p_value:.4f}" if result.p_least <= SIGNIFICANT else f"{result.p_value:.3g} (≥ {result.p_least:.3g})"
@@ -222,7 +229,7 @@ def _identification(evaluation: Evaluation) -> Section:
         "less well than those of the true category; ties count half. Its chance level is 50 % however many candidates "
         f"there are; that of being ranked first is 1 in {n:,}. A single volume is the first of a trial (the first two, "
         f"where its response begins within one); a block is a whole trial{averages}. "
-        "Intervals are two-sided 90 % score intervals, which stay within 0 to 100 %. "
+        f"{_ON_SHUFFLED} Intervals are two-sided 90 % score intervals, which stay within 0 to 100 %. "
         + " ".join(_on_tests(evaluation.identification))
     )
     if evaluation.n_folds > 1:
@@ -237,10 +244,12 @@ def _identification(evaluation: Evaluation) -> Section:
         "50.0",
         "–",
         "–",
+        "–",
         *(f"{100 * k / n:.3g}" if k < n else "" for k in FIRST),
         f"{(n + 1) / 2:g}",
     )
-    header = ["", "evidence", "accuracy, %", "balanced, %", "90 % interval", "p", *_PLACES, "median rank", "n"]
+    header = ["", "evidence", "accuracy, %", "balanced, %", "90 % interval", "shuffled, %", "p", *_PLACES]
+    header += ["median rank", "n"]
     frequencies = {kind: balance_of(decoded.blocks.true) for kind, decoded in evaluation.decoded.items()}
     unequal = {kind: balance for kind, balance in frequencies.items() if not balance.is_equal}
     rows = [*(_identification_row(result) for result in evaluation.identification), (*chance, "–")]
@@ -269,6 +278,7 @@ def _identification_row(result: Identification) -> tuple[str, ...]:
         f"{100 * result.accuracy:.1f}{' †' if result.is_few else ''}",
         f"{100 * result.balanced:.1f}",
         "–" if np.isnan(result.low) else f"{100 * result.low:.1f}–{100 * result.high:.1f}",
+        f"{100 * result.shuffled:.1f}",
         _p(result),
         *("–" if np.isnan(share) else f"{100 * share:.1f}" for share in (result.top1, result.top5, result.top10)),
         f"{result.median_rank:g}",
@@ -279,7 +289,7 @@ def _identification_row(result: Identification) -> tuple[str, ...]:
 def _one_answer_row(kind: str, name: str, balance: Balance) -> tuple[str, ...]:
     """Return the row of one fixed ranking for all blocks, the shown categories by frequency, most frequent first."""
     accuracy, share = f"{100 * balance.constant:.1f}", f"{100 * balance.share:.1f}"
-    return kind, f"always “{name}” first", accuracy, "50.0", "–", "–", share, "–", "–", "–", f"{balance.n}"
+    return kind, f"always “{name}” first", accuracy, "50.0", "–", "–", "–", share, "–", "–", "–", f"{balance.n}"
 
 
 def _examples(evaluation: Evaluation, pictures: Mapping[str, Path]) -> list[Section]:
@@ -427,12 +437,16 @@ def _semantic(evaluation: Evaluation) -> list[Section]:
     table = PageTable(
         ("", "errors", "links to the truth", "shuffled", "p", "not in the table"),
         [
-            (kind, e.n_errors, f"{e.observed:.2f}", f"{e.shuffled:.2f}", f"{e.p_value:.4f}", len(e.missing))
+            (kind, e.n_errors, f"{e.observed:.2f}", f"{e.shuffled:.2f}", _p(e) if e.n_errors else "–", len(e.missing))
             for kind, e in by_kind.items()
         ],
         "Mean number of is-a links from a wrong first choice to the true category",
     )
-    text = "A wrong first choice for a duck is a bird: how near in meaning the errors are, against shuffled labels."
+    text = (
+        "A wrong first choice for a duck is a bird: how near in meaning the errors are, against shuffled labels. "
+        "Categories count alike, however many errors they have, and keep one label for all of their blocks: one answer "
+        "to everything is not nearer than chance."
+    )
     return [Section("Meaning of errors", text, drawn, [table])]
 
 

@@ -128,9 +128,9 @@ def tables_of(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Seq
         )
     if evaluation.semantic:
         tables["semantic.tsv"] = (
-            ("kind", "n_errors", "distance", "shuffled_distance", "p_value", "n_missing"),
+            ("kind", "n_errors", "distance", "shuffled_distance", "p_value", "p_least", "n_missing"),
             [
-                (kind, e.n_errors, e.observed, e.shuffled, e.p_value, len(e.missing))
+                (kind, e.n_errors, e.observed, e.shuffled, e.p_value, e.p_least, len(e.missing))
                 for kind, e in evaluation.semantic.items()
             ],
         )

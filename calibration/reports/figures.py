@@ -86,28 +86,30 @@ def latency(stages: Mapping[str, Float64Array], total: Float64Array) -> Figure:
     return figure
 
 
-def ablation(names: Sequence[str], kinds: Mapping[str, Sequence[tuple[float, float, float]]]) -> Figure:
-    """Draw accuracy with each step changed, beside the unchanged settings; bars are 95 % intervals of the difference.
+def ablation(names: Sequence[str], kinds: Mapping[str, Sequence[tuple[float, float, float, float]]]) -> Figure:
+    """Draw the difference that each step makes to accuracy, with its 95 % interval, and print the accuracy beside.
 
     Parameters
     ----------
     names : sequence of str
         Names of the steps; the first is the unchanged settings.
-    kinds : mapping of str to sequence of (accuracy, difference, standard error)
+    kinds : mapping of str to sequence of (accuracy, difference, low, high)
         Values of each kind, which is drawn in a panel of its own.
     """
     figure = Figure(figsize=(3.2 + 3.2 * len(kinds), 0.3 * len(names) + 1.4), layout="constrained")
     panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for axes, (kind, values) in zip(panels, kinds.items(), strict=True):
-        usual = values[0][0]
-        axes.axvline(100 * usual, color=GREY, linewidth=1)
-        for y, (accuracy, _, error) in enumerate(values):
-            colour = GREY if y == 0 else ORANGE if accuracy < usual else BLUE
-            axes.errorbar(
-                100 * accuracy, y, xerr=None if y == 0 else 196 * error, fmt="o", color=colour, capsize=2, markersize=5
-            )
+        axes.axvline(0, color=GREY, linewidth=1)
+        for y, (accuracy, *difference) in enumerate(values):
+            middle, low, high = 100 * np.array(difference if y else (0.0, 0.0, 0.0))
+            colour = ORANGE if middle < 0 else BLUE if middle > 0 else GREY
+            axes.plot([low, high], [y, y], color=colour, linewidth=1.4)
+            axes.plot(middle, y, "o", color=colour, markersize=5)
+            if not np.isnan(accuracy):
+                beside = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": _SMALL, "color": colour}
+                axes.annotate(f"{100 * accuracy:.1f} %", (1.02, y), annotation_clip=False, **beside)
         axes.set_title(kind, fontsize=11)
-        axes.set_xlabel("identification accuracy, %")
+        axes.set_xlabel("difference of identification accuracy,\npercentage points")
         _plain(axes)
     note = "bars: 95 % interval of the difference from the settings as they are, paired over trials"
     figure.supxlabel(note, fontsize=9)

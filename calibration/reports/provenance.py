@@ -33,26 +33,27 @@ def notes_on_runs(inputs: DatasetFiles, settings: PipelineSettings, network: Net
     if network is not None:
         layers = ", ".join(f"{name} = {node}" for name, node in network.layers.items())
         rows[3] = ("features", f"{network.name}, weights {network.weights}, {network.n_units} units of each: {layers}")
-    changed = list(_differences(settings.model_dump(), PipelineSettings().model_dump()))
-    return [
-        PageTable(("what", "which"), rows, "Inputs"),
-        PageTable(
-            ("setting", "value"), changed or [("all", "as usual")], "Settings of the pipeline, where not the usual"
-        ),
-    ]
+    return [PageTable(("what", "which"), rows, "Inputs"), _changed(settings)]
 
 
-def notes_on_published(samples: Sequence[Path], features: Path | None) -> list[PageTable]:
+def notes_on_published(samples: Sequence[Path], features: Path | None, settings: PipelineSettings) -> list[PageTable]:
     """Make tables about an evaluation of published samples and features.
 
     Parameters
     ----------
     samples : sequence of Path
     features : Path or None
+    settings : PipelineSettings
     """
     names = ", ".join(path.name for path in samples)
     rows = [("samples", names), ("features", features.name if features else ""), ("rtgod", version("rtgod"))]
-    return [PageTable(("what", "which"), rows, "Inputs")]
+    return [PageTable(("what", "which"), rows, "Inputs"), _changed(settings)]
+
+
+def _changed(settings: PipelineSettings) -> PageTable:
+    changed = list(_differences(settings.model_dump(), PipelineSettings().model_dump()))
+    title = "Settings of the pipeline, where not the usual"
+    return PageTable(("setting", "value"), changed or [("all", "as usual")], title)
 
 
 def _differences(values: Mapping[str, Any], usual: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:

@@ -13,10 +13,10 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 from calibration.datasets.foreign_runs import usual_of, why_foreign
-from calibration.evaluation.accuracy import MOST_IN_MATRIX, Confidences, confusion_of, units_of
+from calibration.evaluation.accuracy import MOST_IN_MATRIX, Confidences, are_new, confusion_of, units_of
 from calibration.features.stimuli import pictures_of
 from calibration.metrics.choices import remarks_on_choices
-from calibration.metrics.identification import identification_accuracy, permutation_test, rank_of
+from calibration.metrics.identification import identification_accuracy, permutation_test, rank_of, shuffled_accuracy
 from calibration.metrics.permutation import SIGNIFICANT
 from calibration.metrics.reliability import calibration
 from calibration.metrics.statistics import FEW_SAMPLES, share_interval
@@ -620,13 +620,16 @@ def _ranks(
     groups = {kind: groups[kind] for kind in groups if groups[kind]}
     names = [bundle.candidates[position].name for position in _ranked(bundle)]
     n_candidates = len(names)
+    # A bundle without chances does not say what it was trained on.
+    chances = bundle.chances or bundle.imagined_chances
     summary: dict[str, float | int] = {"n_candidates": n_candidates}
     columns = (
         "kind", "onset_s", "category_id", "category", "first", "rank", "identification_accuracy", "n_volumes", "run",
     )  # fmt: skip
     rows: list[tuple[object, ...]] = []
     for kind, members in groups.items():
-        summary |= _sum_up(kind, members, names, parts)
+        are_unknown = chances is not None and are_new((b.trial.category for b in members), chances.trained)
+        summary |= _sum_up(kind, members, names, parts, new=are_unknown)
         for b in members:
             of_trial = (kind, b.trial.onset_s, b.trial.category, b.name)
             rows.append(
@@ -647,9 +650,12 @@ def _ranks(
 
 
 def _sum_up(
-    kind: str, blocks: Sequence[DecodedBlock], names: Sequence[str], parts: list[RenderableType]
+    kind: str, blocks: Sequence[DecodedBlock], names: Sequence[str], parts: list[RenderableType], *, new: bool
 ) -> dict[str, float | int]:
-    """Tabulate the rank of every block's true category, and return the figures that sum them up."""
+    """Tabulate the rank of every block's true category, and return the figures that sum them up.
+
+    `new` says that the decoder was trained on none of the blocks' categories.
+    """
     label, n_candidates = kind.replace("_", " "), len(names)
     table = Table(title=f"{label.capitalize()}: rank among {n_candidates} categories", title_justify="left")
     for column in (label, "ranked first", "rank"):
@@ -660,13 +666,15 @@ def _sum_up(
         table.add_row(styled(b.name), styled(b.ranking.top[0]), str(b.rank), style=style)
     true = [b.true for b in blocks]
     accuracies = np.array([b.accuracy for b in blocks])
-    units, unit_of_each = units_of(true)
+    # Rankings of averages over a category's trials so far share most of their trials, and err alike.
+    err_alike = new or any(b.ranking.n_blocks > 1 for b in blocks)
+    units, unit_of_each = units_of(true, new=err_alike)
     accuracy, low, high = share_interval(accuracies, unit_of_each)
     median_rank = float(np.median([b.rank for b in blocks]))
     scores = np.stack([b.scores for b in blocks])
-    test = permutation_test(scores, true, [b.ranking.run_id for b in blocks])
+    test = permutation_test(scores, true, [b.ranking.run_id for b in blocks], new=err_alike)
     few = f" (fewer than {FEW_SAMPLES} blocks: too few to say much)" if len(blocks) < FEW_SAMPLES else ""
-    interval = "" if np.isnan(low) else f", 90 % interval over {units} {100 * low:.1f}–{100 * high:.1f} %"
+    interval = "" if np.isnan(low) else f"; 90 % interval over {units} {100 * low:.1f}–{100 * high:.1f} %"
     p_value = f"permutation p = {test.p_value:.4f}"
     if test.least > SIGNIFICANT:
         p_value += f", which no result of so few could bring below {test.least:.2g}"
@@ -676,7 +684,8 @@ def _sum_up(
             (f"{100 * accuracy:.1f} %", "bold"),
             f" of {number_of(len(blocks), 'block')}{few}: ",
         ),
-        f"of the other categories, the share ranked below the true one (chance 50 %{interval}, {p_value}), ",
+        f"of the other categories, the share ranked below the true one (chance 50 %, "
+        f"{100 * shuffled_accuracy(scores, true):.1f} % with labels shuffled{interval}, {p_value}), ",
         f"median rank {median_rank:g} of {n_candidates} (chance {(n_candidates + 1) / 2:g})",
     )
     summary = {

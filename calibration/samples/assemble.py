@@ -26,6 +26,7 @@ from calibration.samples.study import (
     leave_one_run_out,
 )
 from calibration.samples.targets import FeaturesOf, TargetFiles
+from rtgod.decoding.category_index import check_matching
 from rtgod.errors import InputError
 from rtgod.settings import PipelineSettings
 
@@ -57,6 +58,7 @@ def gather_study(
     by_region = {name: region.voxels(first_run) for name, region in inputs.regions.items()}
     voxels = np.unique(np.concatenate(list(by_region.values())), axis=0) if by_region else None
     files = TargetFiles(inputs, network)
+    check_matching(settings.ranking, files.are_plain)
     gathered = gather_runs(inputs, voxels, settings, pool, report)
     targets = files.targets((*gathered.training, *gathered.test), report)
     position = {tuple(voxel): column for column, voxel in enumerate(gathered.reference.voxels.tolist())}

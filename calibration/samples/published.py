@@ -56,6 +56,7 @@ def published_study(
         folds=(Fold(training, {}, by_kind, {}),),
         regions={name: columns.astype(np.int32) for name, columns in regions.items()},
         candidates=CandidateFeatures.with_names(features.candidate_ids, features.candidates, names),
+        notes=(*samples.notes, *features.notes),
     )
 
 

@@ -5,6 +5,7 @@ This module reads no files. Samples are not whitened: whitening depends on the v
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -280,6 +281,13 @@ class CandidateFeatures:
     ids: tuple[str, ...]
     names: tuple[str, ...]
     features: Mapping[str, Float32Array]
+
+    def __post_init__(self) -> None:
+        if twice := [category for category, n in Counter(self.ids).items() if n > 1]:
+            raise InputError(
+                f"candidates: {', '.join(twice[:5])} more than once, so that it would be ranked against itself; "
+                "give each category once"
+            )
 
     @classmethod
     def with_names(

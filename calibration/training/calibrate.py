@@ -37,7 +37,7 @@ from calibration.training.held_out_rankings import Learned, learn_from_rankings
 from calibration.training.penalty_choice import PenaltyChoice, choose_left_out, warnings_at
 from rtgod.bundle import DecoderBundle, sha256_of
 from rtgod.candidates import Candidate
-from rtgod.decoding.category_index import CategoryIndex
+from rtgod.decoding.category_index import CategoryIndex, check_matching
 from rtgod.errors import InputError
 from rtgod.fit import training_of
 from rtgod.messages import Features
@@ -158,6 +158,7 @@ def calibrate(
     if decoder.name != "ridge" and not decoder.n_folds:
         raise InputError("n_folds = 0 leaves no run out, and accuracy is reported of runs that are; choose 2 or more")
     files = TargetFiles(inputs, network)
+    check_matching(settings.ranking, files.are_plain)
     first_run = inputs.training[0]
     voxels = inputs.region.voxels(first_run.open(settings.events).run) if inputs.region else None
     gathered = gather_runs(inputs, voxels, settings, pool, report)
@@ -194,8 +195,7 @@ def calibrate(
         report("confidence", 0, 1)
         learned = learn_from_rankings(unwhitened, trained, decoder, candidates, settings.ranking, whitening)
         report("confidence", 1, 1)
-        n_components = settings.nuisance.n_components
-        summary = _summarise(trained, samples, groups, targets, runs, learned, choice, n_components)
+        summary = _summarise(trained, samples, groups, targets, runs, learned, choice, settings)
     seconds = _work_s(runs) | {"features": have_features - began, "fits": time.perf_counter() - have_features}
     summary = replace(summary, seconds=seconds, notes=(*summary.notes, *gathered.notes))
     bundle = DecoderBundle(
@@ -243,11 +243,11 @@ def _summarise(
     runs: Sequence[CleanedRun],
     learned: Learned,
     choice: PenaltyChoice,
-    n_components: int,
+    settings: PipelineSettings,
 ) -> CalibrationReport:
     layers, candidates = trained.layers, targets.candidates
     is_plain = CATEGORIES in layers
-    category_index = CategoryIndex(candidates.features, layers, plain=is_plain)
+    category_index = CategoryIndex(candidates.features, layers, plain=is_plain, match=settings.ranking.match)
     position = {category: i for i, category in enumerate(candidates.ids)}
     notes = [*warnings_at(trained.edges), *learned.notes, *targets.notes]
     alone = _shown_in_one(samples.categories, groups) if is_plain else {}
@@ -290,7 +290,7 @@ def _summarise(
         trials=_trials_of(runs),
         notes=tuple(notes),
         penalty_choice=choice.sentence() if any(trained.penalties.values()) else "",
-        known=_known(len(runs), bool(n_components)),
+        known=_known(len(runs), bool(settings.nuisance.n_components)),
         test=test,
     )
 

@@ -33,6 +33,7 @@ from calibration.training.planned_runs import (
     raise_problems,
     reads_of,
 )
+from rtgod.decoding.category_index import check_matching
 from rtgod.errors import InputError
 from rtgod.events.trials import TrialsRead
 from rtgod.messages import Run
@@ -127,6 +128,8 @@ def plan_calibration(inputs: DatasetFiles, settings: PipelineSettings) -> Plan:
     runs, notes = open_runs(inputs.training, settings, problems)
     notes += called_otherwise(runs, inputs.subject)
     plain = inputs.images is None or inputs.candidates is None
+    with problems:
+        check_matching(settings.ranking, plain)
     if not plain:
         with problems:
             _check_enough(inputs)
@@ -171,6 +174,8 @@ def plan_study(inputs: DatasetFiles, settings: PipelineSettings) -> Plan:
         options = "--training or --test" if test else "--training"
         notes += check_images(inputs.training[0], runs, inputs.region, settings, problems, options)
     notes += notes_on_early(runs, settings)
+    with problems:
+        check_matching(settings.ranking, inputs.images is None or inputs.candidates is None)
     if inputs.images is None or inputs.candidates is None:
         notes += notes_on_runs_alone(training) if training else ()
     elif not inputs.images.exists():

@@ -5,18 +5,17 @@ With more than `EXACT_UP_TO` candidates a shortlist is searched first, and only 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
 
+from rtgod.decoding.correlation import correlate, correlate_at, fisher_slope, mean_fisher, profiles, standardise_rows
 from rtgod.decoding.decoder import AnyLayerDecoder
-from rtgod.decoding.shortlist import Shortlist
+from rtgod.decoding.shortlist import CommonPart, Shortlist
 from rtgod.errors import InputError
 from rtgod.messages import Array, Features, Float32Array, Float64Array, Int32Array
-from rtgod.settings import Combination, RankingSettings
+from rtgod.settings import Combination, Matching, RankingSettings
 from rtgod.text import composed
 
 #: Up to this number every candidate is scored; a shortlist is used for more.
@@ -31,8 +30,8 @@ _PIECE = 20_000
 class CategoryIndex:
     """Index that scores candidates by the correlation of their category features with decoded features.
 
-    Both sides are z-scored with the training features' mean and SD first: otherwise the activations' common profile
-    over units would dominate every correlation.
+    By default both sides are z-scored with the training features' mean and SD first: otherwise the activations' common
+    profile over units dominates every correlation.
 
     Parameters
     ----------
@@ -50,6 +49,8 @@ class CategoryIndex:
     plain : bool
         Whether each unit stands for one candidate. Then a candidate's score is its own unit, z-scored: a correlation
         over the two units of two categories could only be 1 or −1.
+    match : {"zscored", "raw"}
+        Whether both sides are z-scored before they are correlated, or correlated as they are; not for `plain`.
 
     Attributes
     ----------
@@ -75,8 +76,9 @@ class CategoryIndex:
         weights: Mapping[str, float] | None = None,
         positions: Int32Array | None = None,
         plain: bool = False,
+        match: Matching = "zscored",
     ) -> None:
-        self._plain = plain
+        self._plain, self._raw = plain, match == "raw" and not plain
         self._moments = [layers[name] for name in candidates]
         n_all = len(next(iter(candidates.values())))
         self.layers = tuple(candidates)
@@ -95,13 +97,15 @@ class CategoryIndex:
             if plain:
                 self._rows[piece] = np.concatenate(list(piece_features.values()), axis=1)
                 continue
-            z = self._z_scored(piece_features)
-            self._rows[piece] = np.concatenate([standardise_rows(layer_z) for layer_z in z], axis=1)
+            units = self._in_units(piece_features)
+            self._rows[piece] = np.concatenate([standardise_rows(of_layer) for of_layer in units], axis=1)
             if self._profiles is not None:
-                self._profiles[piece] = profiles(z)
-        self.n_ranked, self._shortlist = self.n_candidates, None
+                self._profiles[piece] = profiles(units)
+        self.n_ranked, self._shortlist, self._common = self.n_candidates, None, None
         if self.n_candidates > EXACT_UP_TO:
             self.n_ranked = min(N_RANKED, self.n_candidates)
+            if self._raw:
+                self._common = CommonPart(self.n_candidates, self._similar, self._ends, _PIECE)
             self._shortlist = Shortlist(self.n_candidates, self._vectors, N_SHORTLISTED)
             # Compile the kernel that only a shortlist needs now, so that the first volume does not wait for it.
             self.top(Features(0, {name: layers[name].unit_mean for name in candidates}), 1)
@@ -116,7 +120,7 @@ class CategoryIndex:
         features : Features
             Features of every layer in `layers`; those of other layers are ignored.
         """
-        return np.ascontiguousarray(_correlate(self._rows, self._query(features).units, self._ends).T)
+        return np.ascontiguousarray(correlate(self._rows, self._query(features).units, self._ends).T)
 
     def scores(self, features: Features) -> Float32Array:
         """Score each candidate, in the order of `positions`; return shape (n_candidates,), float32.
@@ -127,7 +131,7 @@ class CategoryIndex:
             Features of every layer in `layers`; those of other layers are ignored.
         """
         query = self._query(features)
-        return self._combined(_correlate(self._rows, query.units, self._ends), query, self._profiles)
+        return self._combined(correlate(self._rows, query.units, self._ends), query, self._profiles)
 
     def rank(self, features: Features) -> tuple[Int32Array, Float32Array]:
         """Return the first `n_ranked` candidates, and their scores; see `top`.
@@ -159,8 +163,7 @@ class CategoryIndex:
         query = self._query(features)
         rows = self._shortlist.search(self._vector(query))
         candidate_profiles = None if self._profiles is None else self._profiles[rows]
-        correlations = np.empty((rows.size, len(self._ends)), np.float32)
-        _segment_dots_at(self._rows, rows, query.units, self._ends, correlations)
+        correlations = correlate_at(self._rows, rows, query.units, self._ends)
         scores = self._combined(correlations, query, candidate_profiles)
         best = np.argsort(-scores, kind="stable")[:n]
         return self.positions[rows[best]], scores[best]
@@ -170,18 +173,21 @@ class CategoryIndex:
         """Memory of the shortlist's codes, in MiB; 0 without a shortlist."""
         return self._shortlist.n_bytes / 2**20 if self._shortlist else 0.0
 
-    def _z_scored(self, features: Mapping[str, Array]) -> list[Array]:
+    def _in_units(self, features: Mapping[str, Array]) -> list[Array]:
+        """Return each layer's features in the units in which they are matched."""
+        if self._raw:
+            return [features[name] for name in self.layers]
         return [
             (features[name] - moments.unit_mean) / moments.unit_sd
             for name, moments in zip(self.layers, self._moments, strict=True)
         ]
 
     def _query(self, features: Features) -> _Query:
-        z = [layer_z[np.newaxis] for layer_z in self._z_scored(features.layers)]
+        layers = [of_layer[np.newaxis] for of_layer in self._in_units(features.layers)]
         if self._plain:
-            return _Query(np.concatenate([layer_z[0] for layer_z in z]), None)
-        units = np.concatenate([standardise_rows(layer_z)[0] for layer_z in z])
-        return _Query(units, None if self._profiles is None else profiles(z)[0])
+            return _Query(np.concatenate([of_layer[0] for of_layer in layers]), None)
+        units = np.concatenate([standardise_rows(of_layer)[0] for of_layer in layers])
+        return _Query(units, None if self._profiles is None else profiles(layers)[0])
 
     def _combined(
         self, correlations: Float32Array, query: _Query, candidate_profiles: Float64Array | None
@@ -189,28 +195,31 @@ class CategoryIndex:
         """Combine the layers' correlations, (n, n_layers), into scores; the profiles are of the same candidates."""
         if self._plain:
             return correlations.mean(axis=1)
-        scores = np.empty(len(correlations), np.float32)
         if candidate_profiles is None or query.profile is None:
-            _mean_fisher(correlations, self._weights, scores)
-            return scores
+            return mean_fisher(correlations, self._weights)
         within = (candidate_profiles[:, 0] * correlations * query.profile[0]).sum(axis=1)
         between = (candidate_profiles[:, 1] * query.profile[1]).sum(axis=1)
-        _mean_fisher((within + between).astype(np.float32)[:, np.newaxis], np.ones(1), scores)
-        return scores
+        return mean_fisher((within + between).astype(np.float32)[:, np.newaxis], np.ones(1))
 
     def _vectors(self, rows: Int32Array) -> Float32Array:
-        """Return candidates as vectors whose dot product with `_vector` of a query is about their score.
+        """Return candidates as vectors whose dot product with `_vector` of a query is about their score."""
+        vectors = self._similar(rows)
+        return vectors if self._common is None else self._common.taken_out(vectors)
 
-        Fisher's z of a small r is about r. Weights of layers are in the vector of the query.
-        """
+    def _similar(self, rows: Int32Array) -> Float32Array:
         if self._profiles is None:
             return self._rows[rows]
         return self._concatenated(self._rows[rows], self._profiles[rows])
 
     def _vector(self, query: _Query) -> Float32Array:
-        if query.profile is None:
-            return self._spread(self._weights) * query.units
-        return self._concatenated(query.units[np.newaxis], query.profile[np.newaxis])[0]
+        if query.profile is not None:
+            vector = self._concatenated(query.units[np.newaxis], query.profile[np.newaxis])[0]
+        else:
+            weights = self._weights
+            if self._common is not None:  # Fisher's z of a small r is about r; it grows faster where r is large
+                weights = weights * fisher_slope(self._common.products(query.units))
+            vector = self._spread(weights) * query.units
+        return vector if self._common is None else self._common.of_query(vector)
 
     def _concatenated(self, rows: Float32Array, profile: Float64Array) -> Float32Array:
         """Concatenate units and levels of the layers, so that dot products are correlations over all units."""
@@ -254,10 +263,11 @@ def index_categories(
     Raises
     ------
     InputError
-        If the settings name an unknown layer or candidate, or ask for weights that were not learned.
+        If the settings name an unknown layer or candidate, or ask for weights not learned, or as `check_matching`.
     MissingDependencyError
         If FAISS is needed and not installed; see `CategoryIndex`.
     """
+    check_matching(settings, plain)
     names = settings.layers or tuple(layers)
     if unknown := sorted(set(names) - set(layers)):
         raise InputError(
@@ -272,7 +282,22 @@ def index_categories(
         )
     positions = positions_of(settings.candidates, candidate_ids) if settings.candidates else None
     matched = {name: candidates[name] for name in names}
-    return CategoryIndex(matched, layers, settings.combine, weights, positions, plain)
+    return CategoryIndex(matched, layers, settings.combine, weights, positions, plain, settings.match)
+
+
+def check_matching(settings: RankingSettings, plain: bool) -> None:
+    """Raise `InputError` if the settings ask for raw matching and each unit stands for one candidate (`plain`).
+
+    Parameters
+    ----------
+    settings : RankingSettings
+    plain : bool
+    """
+    if plain and settings.match == "raw":
+        raise InputError(
+            'settings [ranking] match = "raw": the categories themselves are decoded here, and no features are '
+            'correlated; leave it out, or choose "zscored"'
+        )
 
 
 def positions_of(chosen: Sequence[str], candidate_ids: Sequence[str]) -> Int32Array:
@@ -294,86 +319,3 @@ def positions_of(chosen: Sequence[str], candidate_ids: Sequence[str]) -> Int32Ar
         )
     wanted = set(chosen)
     return np.array([i for i, category in enumerate(candidate_ids) if category in wanted], np.int32)
-
-
-def standardise_rows(rows: Array) -> Float32Array:
-    """Scale rows to mean 0 and length 1, so that their dot products are correlations; a constant row becomes 0.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n_rows, n_columns)
-    """
-    centred = rows - rows.mean(axis=1, keepdims=True, dtype=np.float64)
-    length = np.sqrt(np.square(centred).sum(axis=1, keepdims=True))
-    return np.divide(centred, length, out=np.zeros_like(centred), where=length > 1e-12).astype(np.float32)
-
-
-def profiles(layers: Sequence[Array]) -> Float64Array:
-    """Compute the terms that turn layer-wise correlations into one correlation over the units of all layers.
-
-    With r of each layer, and `length` and `level` of both sides, the correlation over all units is
-    Σ (length · length' · r + level · level').
-
-    Parameters
-    ----------
-    layers : sequence of ndarray of shape (n_rows, n_units)
-
-    Returns
-    -------
-    ndarray of shape (n_rows, 2, n_layers), float64
-        `length`, the length of each layer's units about their mean, and `level`, √n_units times the distance of this
-        mean from the mean of all units; both divided by the length of all units about their mean.
-    """
-    n_units = np.array([units.shape[1] for units in layers])
-    means = np.stack([units.mean(axis=1, dtype=np.float64) for units in layers], axis=1)
-    squares = [np.square(units - mean[:, np.newaxis]).sum(axis=1) for units, mean in zip(layers, means.T, strict=True)]
-    level = np.sqrt(n_units) * (means - (means * n_units).sum(axis=1, keepdims=True) / n_units.sum())
-    terms = np.stack([np.sqrt(np.stack(squares, axis=1)), level], axis=1)
-    length = np.sqrt(np.square(terms).sum(axis=(1, 2), keepdims=True))
-    return np.divide(terms, length, out=np.zeros_like(terms), where=length > 1e-12)
-
-
-def _correlate(rows: Float32Array, query: Float32Array, ends: Array) -> Float32Array:
-    correlations = np.empty((len(rows), len(ends)), np.float32)
-    _segment_dots(rows, query, ends, correlations)
-    return correlations
-
-
-@njit(cache=True, parallel=True, fastmath=True)
-def _segment_dots(matrix: Array, vector: Array, ends: Array, out: Array) -> None:
-    """Write into `out` (n_rows, n_segments) the dot product of each row and `vector` between consecutive `ends`."""
-    for row in prange(matrix.shape[0]):
-        _segment_dots_of_row(matrix, row, vector, ends, out[row])
-
-
-@njit(cache=True, parallel=True, fastmath=True)
-def _segment_dots_at(matrix: Array, rows: Array, vector: Array, ends: Array, out: Array) -> None:
-    """Write into `out` (rows.size, n_segments) the results of `_segment_dots`, to the last bit, for some `rows`."""
-    for position in prange(rows.size):
-        _segment_dots_of_row(matrix, rows[position], vector, ends, out[position])
-
-
-@njit(cache=True, fastmath=True)
-def _segment_dots_of_row(matrix: Array, row: int, vector: Array, ends: Array, out: Array) -> None:
-    start = 0
-    for segment in range(ends.size):
-        # Slices start at 0, so that the compiled loop needs no check for negative positions.
-        part, weights = matrix[row, start : ends[segment]], vector[start : ends[segment]]
-        total = np.float32(0.0)
-        for column in range(part.size):
-            total += part[column] * weights[column]
-        out[segment] = total
-        start = ends[segment]
-
-
-@njit(cache=True, parallel=True)
-def _mean_fisher(correlations: Array, weights: Array, out: Array) -> None:
-    """Write into `out` the weighted mean of each row's Fisher z."""
-    n_layers, whole = correlations.shape[1], weights.sum()
-    for row in prange(out.size):
-        total = 0.0
-        for layer in range(n_layers):
-            # r of exactly ±1 would give an infinite z.
-            r = min(max(correlations[row, layer], -0.999999), 0.999999)
-            total += weights[layer] * (0.5 * math.log((1.0 + r) / (1.0 - r)))
-        out[row] = total / whole

@@ -170,6 +170,8 @@ def test_differences_are_paired_and_their_interval_covers():
 def test_wilson_s_interval_of_a_known_case():
     np.testing.assert_allclose(wilson(61, 96), (0.5357, 0.7248), atol=1e-4)
     np.testing.assert_allclose(wilson(0, 10), (0, 0.2775), atol=1e-4)
+    bounds = np.array([wilson(right, n) for n in range(1, 100) for right in (0, n)])
+    assert (bounds.min(), bounds.max()) == (0, 1)
 
 
 def test_figures_are_written(monkeypatch, tmp_path, capsys):
@@ -182,7 +184,9 @@ def test_figures_are_written(monkeypatch, tmp_path, capsys):
     assert (figures["n_blocks"], figures["planted_n_blocks"], figures["one run_n_blocks"]) == (20, 16, 4)
     for name in ("hindsight_best", "causal_best", "simple_causal_best", "ratio", "null_causal", "null_hindsight"):
         for prefix in ("", "planted_", "one run_"):
-            assert figures[f"{prefix}{name}_low"] <= figures[f"{prefix}{name}"] <= figures[f"{prefix}{name}_high"]
+            low, value, high = (figures[f"{prefix}{name}{bound}"] for bound in ("_low", "", "_high"))
+            assert 0 <= low <= value <= high
+            assert name == "ratio" or high <= 1
     ways = [f"{way}_{name}" for way in samples.WAYS for name in classifiers.CLASSIFIERS]
     assert figures["hindsight_best"] == max(figures[way] for way in ways if way.startswith("hindsight"))
     assert figures["ratio"] == figures["causal_best"] / figures["hindsight_best"]
@@ -190,6 +194,22 @@ def test_figures_are_written(monkeypatch, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "tuned values are at the edge" in said
     assert "later than the table by" in said
+
+
+@pytest.mark.parametrize("shares", [[0.0, 0.0, 0.02, 0.1], [1.0, 0.96, 1.0, 1.0], [0.0] * 4])
+def test_a_null_s_interval_is_of_shares(shares):
+    """A mean ± 2 standard errors would leave 0 to 1."""
+    planted = one_run()
+    cells = {
+        (way, "ridge"): classifiers.Tested(np.ones(4, bool), {0: 1.0, 1: 1.0}, ({}, {}), 0, 2) for way in samples.WAYS
+    }
+    nulls = dict.fromkeys(causal_gap.NULLS, np.array(shares))
+    figures = causal_gap.figures_of("", [causal_gap.Measured(planted, {}, cells, nulls)])
+    for side in causal_gap.NULLS:
+        low, value, high = (figures[f"null_{side}{bound}"] for bound in ("_low", "", "_high"))
+        assert value == pytest.approx(np.mean(shares))
+        assert 0 <= low <= value <= high <= 1
+        assert low < high
 
 
 def test_says_what_is_missing(tmp_path, capsys):

@@ -143,6 +143,67 @@ def test_the_published_files_are_evaluated(published, tmp_path):
     assert accuracy["HVC", "cnn8"] > accuracy["V1", "cnn8"]
 
 
+def in_files_of_tasks(path, shuffled=False):
+    """The subject's file as one of each task, as bdpy makes them from BIDS: several labels, each with a key."""
+    whole, rng = bdpy.BData(str(path / "Subject1.h5")), np.random.default_rng(2)
+    types, files = whole.select("DataType").ravel(), []
+    for number, task in enumerate(("Training", "Test", "Imagery"), 1):
+        rows = types == number
+        order = rng.permutation(50) if number > 1 else np.arange(50)
+        shown = whole.select("stimulus_id")[rows].ravel()
+        if shuffled and number > 1:
+            names = np.unique(shown)
+            shown = np.roll(names, 5)[np.searchsorted(names, shown)]
+        is_imagery = task == "Imagery"
+        columns = {
+            "trial_no": np.arange(len(shown)),
+            "category_id" if is_imagery else "stimulus_id": np.floor(shown) if is_imagery else shown,
+            "response_time": rng.uniform(1, 99, len(shown)),
+        }
+        data = bdpy.BData()
+        data.add(whole.select("VoxelData")[rows][:, order], "VoxelData")
+        data.add(whole.select("Run")[rows], "Run")
+        data.add(np.stack([*columns.values()], axis=1), "Label")
+        for name in columns:
+            data.add_metadata(name, np.where(np.array([*columns]) == name, 1, np.nan), name, where="Label")
+        for axis in "xyz":
+            data.add_metadata(f"voxel_{axis}", order * 3.0, axis, where="VoxelData")
+        for name, members in {**REGIONS, **({"hV4": range(9)} if number == 1 else {})}.items():
+            data.add_metadata(f"ROI_{name}", np.isin(order, members) * 1.0, name, where="VoxelData")
+        files.append(path / f"Subject1_{task}.h5")
+        data.save(str(files[-1]))
+    return files
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_files_of_tasks_are_matched_raw_as_in_the_study(published, tmp_path, shuffled):
+    files = in_files_of_tasks(published, shuffled)
+    (tmp_path / "s.toml").write_text('[ranking]\nmatch = "raw"\n')
+    options = ("--images", published / "ImageFeatures.h5", "--workers", 1, "--settings", tmp_path / "s.toml")
+    printed = " ".join(run(*files, "--subject", "S1", *options, "--out", tmp_path / "out").split())
+    for note in (
+        "Subject1_Test.h5: of the columns of Label, stimulus_id says what was shown",
+        "Subject1_Imagery.h5: voxels are put in the order of Subject1_Training.h5 by coordinates",
+        "region hV4 is left out: none of this name in Subject1_Test.h5, Subject1_Imagery.h5",
+    ):
+        assert note in printed
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "ranking.match" in page
+    assert "region hV4 is left out" in page
+    found = {(row["kind"], row["aggregation"]): row for row in read(tmp_path / "out" / "identification.tsv")}
+    for row in found.values():
+        low, high = float(row["low"]), float(row["high"])
+        assert 0 <= low <= float(row["accuracy"]) <= high <= 1
+        assert f"{100 * low:.1f}–{100 * high:.1f}" in printed  # also in a terminal of 80 columns
+    block, imagined = found["seen", "single block"], found["imagined", "single block"]
+    if shuffled:
+        assert float(block["p_value"]) > 0.05
+        assert float(block["low"]) < 0.5
+    else:
+        assert float(block["accuracy"]) > 0.8
+        assert float(imagined["accuracy"]) > 0.6
+
+
 def test_overwriting_leaves_what_no_evaluation_wrote(published, tmp_path):
     out = tmp_path / "out"
     out.mkdir()

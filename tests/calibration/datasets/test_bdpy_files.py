@@ -9,14 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from calibration.datasets import bdpy_files
+from calibration.datasets import bdpy_table
 from calibration.datasets.bdpy_files import (
-    category_name,
     joined_samples,
+    kinds_by_options,
     read_brain_samples,
     read_image_features,
-    stimulus_name,
 )
+from calibration.datasets.bdpy_labels import category_name, stimulus_name
 from rtgod.errors import InputError
 
 LAYERS = {"cnn1": 7, "cnn8": 5, "gist": 3}
@@ -80,7 +80,7 @@ layouts = pytest.mark.parametrize("layout", [lambda path: path, as_matlab], ids=
 @layouts
 @pytest.mark.parametrize("block_bytes", [1, 1 << 25])
 def test_samples_of_a_subject(subject, layout, block_bytes, monkeypatch):
-    monkeypatch.setattr(bdpy_files, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(bdpy_table, "_BLOCK_BYTES", block_bytes)
     path, voxels = subject
     found = read_brain_samples(layout(path))
     np.testing.assert_array_equal(found.X, voxels[:8].astype(np.float32))
@@ -108,7 +108,7 @@ def test_regions_are_those_that_bdpy_selects(subject):
 @layouts
 @pytest.mark.parametrize("block_bytes", [1, 1 << 25])
 def test_features_of_images_and_candidates(features, layout, block_bytes, monkeypatch):
-    monkeypatch.setattr(bdpy_files, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(bdpy_table, "_BLOCK_BYTES", block_bytes)
     path, values = features
     found = read_image_features(layout(path))
     assert tuple(found.shown) == tuple(LAYERS)
@@ -249,17 +249,19 @@ def test_a_table_that_is_not_its_metadata_s_is_refused(subject):
         read_brain_samples(path)
 
 
-def of_one_task(path, data_type, name, n_voxels=6):
-    """The rows of one task as a file of their own, which has no DataType."""
+def of_one_task(path, data_type, name, order=range(6), regions=REGIONS, places=True):
+    """The rows of one task as a file of their own, which has no DataType, with some voxels in some order."""
     whole = bdpy.BData(str(path))
-    rows = whole.select("DataType").ravel() == data_type
+    rows, order = whole.select("DataType").ravel() == data_type, np.array(order)
     data = bdpy.BData()
-    data.add(whole.select("VoxelData")[rows][:, :n_voxels], "VoxelData")
+    data.add(whole.select("VoxelData")[rows][:, order], "VoxelData")
     for column in ("Run", "stimulus_id"):
         data.add(whole.select(column)[rows].ravel(), column)
-    for region, columns in REGIONS.items():
-        flags = np.isin(np.arange(n_voxels), columns) * 1.0
-        data.add_metadata(f"ROI_{region}", flags, region, where="VoxelData")
+    for region, columns in regions.items():
+        data.add_metadata(f"ROI_{region}", np.isin(order, columns) * 1.0, region, where="VoxelData")
+    for axis, factor in zip("xyz", (2.5, -1, 0), strict=True):
+        if places:
+            data.add_metadata(f"voxel_{axis}", factor * order, axis, where="VoxelData")
     data.save(str(path.with_name(name)))
     return path.with_name(name)
 
@@ -286,9 +288,88 @@ def test_a_file_of_one_task_is_what_it_is_called_or_said_to_be(subject):
 
 
 def test_files_of_two_subjects_are_not_joined(subject):
-    files = [of_one_task(subject[0], 1, "training.h5"), of_one_task(subject[0], 2, "test.h5", n_voxels=5)]
-    with pytest.raises(InputError, match=r"test.h5: other voxels or regions \(5 voxels\) than .*training.h5 \(6\)"):
-        joined_samples(files)
+    training = of_one_task(subject[0], 1, "training.h5")
+    for options, says in (
+        (
+            {"order": range(5)},
+            r"test.h5: lacks 1 of the 6 voxels of .*training.h5, such as that at \(12.5, -5.0, 0.0\)",
+        ),
+        ({"order": range(5), "places": False}, r"test.h5: 5 voxels, and .*training.h5 has 6; give the files of one"),
+        ({"regions": {**REGIONS, "V1": [0, 1]}}, r"test.h5: other voxels in V1 than .*training.h5"),
+        ({"regions": {"hV4": [0, 1]}}, r"test.h5: no region of a name that is there too than"),
+    ):
+        with pytest.raises(InputError, match=says):
+            joined_samples([training, of_one_task(subject[0], 2, "test.h5", **options)])
+
+
+@pytest.mark.parametrize("order", [(5, 3, 1, 0, 2, 4), (4, 5, 2, 0, 3, 1)])
+def test_voxels_of_another_order_are_matched_by_their_coordinates(subject, order):
+    training, test = (of_one_task(subject[0], i, name) for i, name in ((1, "training.h5"), (2, "test.h5")))
+    same = joined_samples([training, test])
+    shuffled = of_one_task(subject[0], 2, "test.h5", order=order)
+    joined = joined_samples([training, shuffled])
+    np.testing.assert_array_equal(joined.X, same.X)
+    assert {name: columns.tolist() for name, columns in joined.regions.items()} == REGIONS
+    assert joined.notes[1:] == ("test.h5: voxels are put in the order of training.h5 by coordinates",)
+    assert same.notes == joined.notes[:1]
+    # Without the coordinates nothing would tell.
+    blind = joined_samples([training, of_one_task(subject[0], 2, "test.h5", places=False)])
+    assert blind.notes[1].startswith("test.h5: its voxels are taken to be in the order of training.h5")
+
+
+def test_voxels_and_regions_that_one_file_lacks_are_left_out_by_name(subject):
+    regions = {name: REGIONS[name] for name in ("V1", "VC")}
+    training = of_one_task(subject[0], 1, "training.h5", order=range(5), regions={**regions, "hV4": [0]})
+    test = of_one_task(subject[0], 2, "test.h5", regions=regions)
+    joined = joined_samples([training, test])
+    assert joined.X.shape == (6, 5)
+    assert {name: columns.tolist() for name, columns in joined.regions.items()} == {"V1": [0, 1, 2], "VC": [*range(5)]}
+    assert joined.notes[1:] == (
+        "test.h5: voxels are put in the order of training.h5 by coordinates; 1 that training.h5 lacks are left out",
+        "region hV4 is left out: none of this name in test.h5",
+    )
+
+
+def test_runs_of_one_name_in_two_files_of_one_kind_stay_apart(subject):
+    files = [of_one_task(subject[0], 1, name) for name in ("training1.h5", "training2.h5")]
+    runs = joined_samples(files).runs
+    assert runs[0] == "training-00-01-file-1"
+    assert len(set(runs)) == 4
+    with pytest.raises(InputError, match=r"training1.h5: given twice"):
+        joined_samples([files[0], files[0]])
+
+
+def test_training_and_test_files_are_named_by_options(tmp_path):
+    one, two, imagery = (tmp_path / name for name in ("one.h5", "two.h5", "two_imagery.h5"))
+    kinds = kinds_by_options([one, two, imagery], ["one"], ["two"])
+    assert kinds == {one: "training", two: "seen", imagery: "imagined"}
+    assert kinds_by_options([one, two], None, None) == {}
+    with pytest.raises(InputError, match=r"--test run-7: in no name of one.h5, two.h5"):
+        kinds_by_options([one, two], ["one"], ["run-7"])
+    with pytest.raises(InputError, match=r"two.h5: both --training and --test name it"):
+        kinds_by_options([one, two], ["one", "two"], ["two"])
+
+
+def test_a_file_that_says_its_kinds_is_taken_for_no_other(subject):
+    with pytest.raises(InputError, match=r"Subject1.h5: .* takes it for seen, .* says training, seen, imagined; leave"):
+        read_brain_samples(subject[0], "seen")
+
+
+def test_rows_without_a_label_are_counted(subject):
+    assert read_brain_samples(subject[0]).notes == (
+        "Subject1.h5: 1 of 9 rows have no label, or none of the three DataTypes, and are left out",
+    )
+
+
+def test_a_category_that_is_there_twice_is_one_candidate(features):
+    path, values = features
+    ids = np.array([*map(int, [*TRAINING, *TEST, *TEST]), *OTHERS[:2], int(TEST[0])], float)[:, np.newaxis]
+    found = read_image_features(changed(path, CatID=ids))
+    assert found.candidate_ids == ("n01443537", "n01677366", "n01443538", "n01443539")
+    assert found.n_test == 2
+    assert found.notes == ("changed.h5: 1 categories are there twice or more; the first features are taken",)
+    n_images = len(TRAINING) + len(TEST)
+    np.testing.assert_array_equal(found.candidates["gist"], values["gist"][n_images:-1].astype(np.float32))
 
 
 def test_voxels_without_a_value_are_named_with_their_file(subject):

@@ -79,6 +79,28 @@ def test_the_interval_is_over_categories(decoded):
     np.testing.assert_allclose(found, (accuracies.mean(), low, high))
 
 
+def test_rankings_that_favour_the_tested_categories_are_compared_with_shuffled_labels():
+    """Nothing is decoded, and candidates that are tested are always before the others: 50 % is no chance then."""
+    scores = np.random.default_rng(0).normal(size=(60, 30))
+    scores[:, :10] += 2
+    nothing = DecodedCondition((), {}, {}, ranked(scores, np.arange(60) % 10), {}, None, None, None)
+    (block,) = identification("seen", nothing)
+    assert block.low > 0.6
+    assert block.shuffled == pytest.approx(block.accuracy, abs=0.05)
+    assert block.p_value > 0.05
+
+
+def test_every_block_counted_three_times_says_nothing_more(decoded):
+    """Repeats of one category are no new evidence about others: neither intervals nor p values become smaller."""
+    thrice = replace(decoded, blocks=decoded.blocks.select(np.tile(np.arange(40), 3)))
+    once, more = (
+        next(one for one in identification("seen", of) if one.aggregation == "single block") for of in (decoded, thrice)
+    )
+    figures = ("accuracy", "balanced", "low", "high", "p_value", "top1", "median_rank", "n_categories")
+    assert [getattr(more, name) for name in figures] == pytest.approx([getattr(once, name) for name in figures])
+    assert more.n_samples == 3 * once.n_samples
+
+
 def test_feature_accuracy_tells_good_layers_from_bad(decoded):
     found = {(one.layer, one.aggregation): one for one in feature_accuracy("seen", decoded)}
     good, bad = found["low", "single block"], found["high", "single block"]

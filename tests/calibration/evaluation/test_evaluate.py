@@ -9,19 +9,23 @@ import pytest
 
 from calibration.datasets.dataset_files import DatasetOptions, find_study
 from calibration.decoders.settings import DecoderSettings
+from calibration.evaluation import evaluate as module
 from calibration.evaluation.evaluate import evaluate, index_of
 from calibration.evaluation.homology import areas_of
-from calibration.evaluation.predictions import decode_kind, fit_fold, penalty_choice_of
+from calibration.evaluation.predictions import CandidateScores, decode_kind, fit_fold, penalty_choice_of
 from calibration.evaluation.semantic_distance import Hypernyms
 from calibration.features.stimuli import pictures_of
+from calibration.metrics.identification import permutation_test
 from calibration.reports.evaluation_report import print_evaluation, write_evaluation
 from calibration.reports.provenance import notes_on_runs
 from calibration.samples.assemble import folds_of, gather_study
 from calibration.samples.preparation import gather_runs
+from calibration.samples.study import CandidateFeatures, Fold, Samples
 from rtgod.errors import InputError
 from rtgod.journal.journal import read_journal
-from rtgod.messages import Ranking
-from rtgod.settings import PipelineSettings
+from rtgod.messages import Features, Ranking
+from rtgod.settings import PipelineSettings, RankingSettings
+from tests import naive
 from tests.calibration.conftest import NETWORK, RememberingExtractor
 
 SETTINGS = PipelineSettings()
@@ -163,6 +167,60 @@ def test_layers_that_are_not_ranked_by_are_predicted_all_the_same(study, pool, h
     block = next(one for one in found.identification if (one.kind, one.aggregation) == ("seen", "single block"))
     assert alone["high"].identification == pytest.approx(block.accuracy)
     assert alone["low"].profile > 0
+
+
+def test_raw_correlations_rank_tests_and_left_out_trials_alike(study, evaluation, bundle, pool):
+    """Confidence is learned of raw rankings; with the categories shuffled over the trials these say nothing."""
+    settings = PipelineSettings(ranking=RankingSettings(match="raw"))
+    found = evaluate(study, settings, DecoderSettings(), None, pool, quiet)
+    seen, z_scored = found.decoded["seen"], evaluation.decoded["seen"]
+    candidates = {layer: values.astype(float) for layer, values in study.candidates.features.items()}
+    for row in (0, 7, 21):
+        decoded = {layer: values[row].astype(float) for layer, values in seen.predicted.items()}
+        np.testing.assert_allclose(seen.blocks.scores[row], naive.raw_scores(decoded, candidates), rtol=1e-3, atol=1e-3)
+        assert not np.allclose(seen.blocks.scores[row], z_scored.blocks.scores[row], atol=0.01)
+    served = replace(bundle, settings=settings).category_index()
+    features = Features(0, {layer: values[7] for layer, values in seen.predicted.items()})
+    assert served.scores(features).tobytes() == seen.blocks.scores[7].tobytes()
+    block = next(one for one in found.identification if (one.kind, one.aggregation) == ("seen", "single block"))
+    assert block.accuracy > 0.55
+    assert block.p_value < 0.05
+    confidence = found.confidence["seen"]
+    assert confidence.probability[:, 2].mean() == pytest.approx(confidence.hit[:, 2].mean(), abs=0.2)
+    rng = np.random.default_rng(0)
+    p = []
+    for _ in range(40):
+        names = rng.permutation(np.unique(seen.blocks.true))
+        of = dict(zip(np.unique(seen.blocks.true).tolist(), names.tolist(), strict=True))
+        shuffled = replace(seen.blocks, true=np.array([of[true] for true in seen.blocks.true.tolist()], np.int32))
+        p.append(permutation_test(shuffled.scores, shuffled.true.tolist()).p_value)
+    assert np.mean(np.array(p) <= 0.05) <= 0.15
+    assert 0.3 < np.mean(p) < 0.7
+
+
+@pytest.mark.parametrize("trained_on", [("a", "c", "d"), ("c", "d", "e")], ids=["one known", "all new"])
+def test_few_new_categories_are_the_units_of_accuracy_against_runs(monkeypatch, trained_on):
+    """As they are of the accuracies that are compared with it, for every number of runs."""
+    rng = np.random.default_rng(0)
+    true = np.arange(16) % 2
+
+    def scores(_fold, candidates, *_):
+        values = rng.normal(size=(16, len(candidates.ids)))
+        values[:, 0] += 1
+        return {"seen": CandidateScores(values, true, np.ones(16), np.ones(16))}
+
+    monkeypatch.setattr(module, "score_blocks", scores)
+    monkeypatch.setattr(module, "in_pool", lambda _pool, _stage, _report, call, all_of: [call(*a) for a in all_of])
+    training = Samples(np.zeros((12, 2)), tuple("123" * 4), trained_on * 4, {})
+    tests = {"seen": Samples(np.zeros((16, 2)), ("4",) * 16, ("a", "b") * 8, {})}
+    candidates = CandidateFeatures(tuple("abcde"), tuple("abcde"), {"layer": np.zeros((5, 2), np.float32)})
+    fold = Fold(training, {}, tests, {})
+    sizes, by_runs = module._against_runs([fold], candidates, SETTINGS, DecoderSettings(), None, quiet)
+    assert sizes == (2, 3)
+    for mean, low, high in by_runs["seen"]:
+        assert 0 <= low <= mean <= high <= 1
+        # Two units have t of one degree of freedom.
+        assert (high - low > 0.9) == ("a" not in trained_on)
 
 
 def test_semantic_errors_are_found(evaluation):

@@ -183,7 +183,12 @@ def test_errors_are_measured_and_right_answers_are_not(birds):
     assert errors.missing == ()
     # One label alone: no shuffle changes anything.
     assert errors.shuffled == errors.observed
-    assert errors.p_value == 1.0
+    assert (errors.p_value, errors.p_least) == (1.0, 1.0)
+
+
+def test_categories_count_alike_however_many_errors_they_have(birds):
+    errors = semantic_errors(["goose"] * 8 + ["truck"], ["duck"] * 8 + ["decoy"], birds)
+    assert errors.observed == pytest.approx((2 + birds.distance("truck", "decoy")) / 2)
 
 
 def test_the_null_is_that_of_shuffled_labels_of_categories(birds):
@@ -193,8 +198,11 @@ def test_the_null_is_that_of_shuffled_labels_of_categories(birds):
     for labels in (("duck", "decoy", "goose"), ("decoy", "goose", "duck"), ("goose", "duck", "decoy"),
                    ("decoy", "duck", "goose"), ("goose", "decoy", "duck"), ("duck", "goose", "decoy")):  # fmt: skip
         new = dict(zip(("duck", "decoy", "goose"), labels, strict=True))
-        pairs = [(c, new[t]) for c, t in zip(chosen, true, strict=True) if c != new[t]]
-        means.add(round(np.mean([birds.distance(c, t) for c, t in pairs]), 9))
+        of_category = {}
+        for c, t in zip(chosen, true, strict=True):
+            if c != new[t]:
+                of_category.setdefault(t, []).append(birds.distance(c, new[t]))
+        means.add(round(np.mean([np.mean(links) for links in of_category.values()]), 9))
     assert set(np.round(errors.null, 9)) == means
     assert errors.shuffled == pytest.approx(errors.null.mean())
 
@@ -225,6 +233,54 @@ def test_p_is_uniform_where_errors_mean_nothing(tmp_path, monkeypatch):
         true, chosen = (np.repeat(rng.choice(80, 12, replace=False), 3).astype(str).tolist() for _ in range(2))
         p.append(semantic_errors(chosen, true, tree, seed=seed).p_value)
     assert stats.kstest(p, "uniform").pvalue > 0.01
+
+
+@pytest.mark.parametrize("n_frequent", [3, 60])
+def test_one_answer_to_all_is_no_nearer_than_chance(tmp_path, n_frequent):
+    """Also where it is a near relative of a frequent category: the errors would be near without any knowledge."""
+    tree = read(tmp_path, "root a\nroot b\na a1\na a2\n" + "".join(f"b b{i}\n" for i in range(12)))
+    true = ["a1"] * n_frequent + [f"b{i}" for i in range(12) for _ in range(3)]
+    errors = semantic_errors(["a2"] * len(true), true, tree)
+    assert (errors.p_value, errors.n_errors) == (1.0, len(true))
+    assert errors.observed == pytest.approx(errors.shuffled)
+
+
+def test_shuffled_answers_of_unequal_categories_are_significant_by_chance(tmp_path, monkeypatch):
+    monkeypatch.setattr(semantic_distance, "N_PERMUTATIONS", 199)
+    rng = np.random.default_rng(1)
+    tree = read(tmp_path, "".join(f"{rng.integers(child)} {child}\n" for child in range(1, 60)))
+    p = []
+    for seed in range(200):
+        categories, answers = (rng.choice(60, 10, replace=False).astype(str) for _ in range(2))
+        counts = rng.permutation([1, 1, 1, 2, 2, 3, 5, 10, 20, 40])
+        # Each category's blocks have answers of their own, some of them often, whatever the category is.
+        chosen = [answer for n in counts for answer in rng.choice(answers, n, p=rng.dirichlet(np.full(10, 0.3)))]
+        p.append(semantic_errors(chosen, np.repeat(categories, counts).tolist(), tree, seed=seed).p_value)
+    assert np.mean(np.array(p) <= 0.05) < 0.09
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+
+
+def test_p_is_not_too_small_where_runs_test_each_other(tmp_path, monkeypatch):
+    """Each run is decoded by ridge regression on the others, of patterns without any signal."""
+    monkeypatch.setattr(semantic_distance, "N_PERMUTATIONS", 199)
+    tree = read(tmp_path, "".join(f"{(child - 1) // 2} {child}\n" for child in range(1, 31)))
+    leaves, p = [str(leaf) for leaf in range(15, 31)], {False: [], True: []}
+    links = tree.distances(leaves, leaves)
+    similar = np.linalg.eigh(np.exp(-links.astype(float)))
+    features = similar[1] * np.sqrt(np.maximum(similar[0], 0))  # near categories have similar features
+    true, runs = np.tile(np.arange(16), 6), np.repeat(np.arange(6), 16)
+    for seed in range(200):
+        X = np.random.default_rng(seed).normal(size=(len(true), 60))
+        chosen = np.empty(len(true), int)
+        for run in range(6):
+            kept = runs != run
+            dual = np.linalg.solve(X[kept] @ X[kept].T + 60 * np.eye(kept.sum()), features[true[kept]])
+            chosen[~kept] = np.corrcoef(X[~kept] @ X[kept].T @ dual, features)[:16, 16:].argmax(axis=1)
+        for folded, values in p.items():
+            arguments = [leaves[i] for i in chosen], [leaves[i] for i in true], tree
+            values.append(semantic_errors(*arguments, folded=folded, seed=seed).p_value)
+    assert np.mean(np.array(p[True]) <= 0.05) < 0.08
+    assert np.mean(np.array(p[True]) <= 0.05) <= np.mean(np.array(p[False]) <= 0.05)
 
 
 def test_what_the_table_lacks_is_reported_and_left_out(birds):

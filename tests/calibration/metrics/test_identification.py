@@ -11,6 +11,7 @@ from calibration.metrics.identification import (
     identification_accuracy,
     permutation_test,
     rank_of,
+    shuffled_accuracy,
 )
 from tests import naive
 
@@ -80,6 +81,41 @@ def test_p_is_uniform_where_every_block_of_a_category_errs_alike():
         scores, true = blocks(0.0, seed, n_repeats=1)
         p.append(permutation_p(np.tile(scores, (4, 1)), np.tile(true, 4), seed=seed))
     assert 2 < sum(value <= 0.05 for value in p) < 20
+
+
+@pytest.mark.usefixtures("fewer_permutations")
+def test_averages_of_a_category_s_blocks_so_far_are_one_sample_each_category():
+    """Of few categories blocks would be exchanged, and averages that share most of their blocks seem to agree."""
+    p = {True: [], False: []}
+    for seed in range(200):
+        true = np.tile(np.arange(4), 10)
+        noise = np.random.default_rng(seed).normal(size=(10, 4, 4))
+        so_far = noise.cumsum(axis=0) / np.arange(1, 11)[:, np.newaxis, np.newaxis]
+        for new, values in p.items():
+            values.append(permutation_p(so_far.reshape(40, 4), true, np.zeros(40), new=new, seed=seed))
+    assert np.mean(np.array(p[True]) <= 0.05) < 0.09
+    assert np.mean(np.array(p[False]) <= 0.05) > 0.25
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_accuracy_with_shuffled_labels_is_the_mean_over_shuffles(seed):
+    rng = np.random.default_rng(seed)
+    true, scores = rng.choice(5, 30, p=[0.5, 0.2, 0.1, 0.1, 0.1]), rng.normal(size=(30, 8))
+    scores[:, :2] += 1
+    shuffles = [
+        np.mean([naive.identification_accuracy(s, t) for s, t in zip(scores, rng.permutation(true), strict=True)])
+        for _ in range(1000)
+    ]
+    assert shuffled_accuracy(scores, true) == pytest.approx(np.mean(shuffles), abs=0.005)
+
+
+def test_one_answer_to_all_blocks_is_as_good_with_shuffled_labels():
+    """Also where one category is shown most of the time, and its accuracy is far above 50 %."""
+    true = [0] * 20 + [1, 2, 3, 4, 5]
+    scores = np.tile(-np.arange(6.0), (25, 1))
+    accuracy = np.mean([identification_accuracy(s, t) for s, t in zip(scores, true, strict=True)])
+    assert accuracy > 0.85
+    assert shuffled_accuracy(scores, true) == pytest.approx(accuracy)
 
 
 def test_p_is_small_for_a_strong_signal_and_never_0():

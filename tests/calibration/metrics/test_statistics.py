@@ -9,6 +9,7 @@ from scipy import stats
 from calibration.metrics.identification import identification_accuracy, rank_of
 from calibration.metrics.permutation import share_at_least
 from calibration.metrics.statistics import (
+    difference_interval,
     pattern_correlation,
     profile_test,
     share_interval,
@@ -95,6 +96,35 @@ def test_no_interval_leaves_0_to_1(samples):
 def test_far_from_its_bounds_an_interval_over_many_categories_is_nearly_that_of_t():
     values = np.random.default_rng(4).normal(0.6, 0.1, 50)
     np.testing.assert_allclose(share_interval(values, range(50)), t_interval(values), atol=0.001)
+
+
+# ---------------------------------------------------------------------------------------- interval of a difference
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.1])
+def test_nineteen_of_twenty_intervals_hold_the_difference(effect):
+    rng, inside = np.random.default_rng(3), []
+    for _ in range(800):
+        of_category = np.clip(effect + rng.normal(0, 0.1, 20), -1, 1)
+        differences = np.repeat(of_category, 4) + rng.uniform(-0.2, 0.2, 80)
+        _, low, high = difference_interval(differences, np.repeat(np.arange(20), 4).tolist())
+        inside.append(low <= effect <= high)
+    assert 0.925 < np.mean(inside) < 0.975
+
+
+@given(st.lists(st.tuples(st.floats(-1, 1), st.integers(0, 4)), min_size=1, max_size=30))
+def test_no_interval_of_a_difference_leaves_its_bounds(samples):
+    values, units = [value for value, _ in samples], [unit for _, unit in samples]
+    mean, low, high = difference_interval(values, units)
+    if len(set(units)) < 2:
+        assert np.isnan([low, high]).all()
+    else:
+        assert -1 <= low <= mean + 1e-9
+        assert mean - 1e-9 <= high <= 1
+
+
+def test_what_changes_nothing_has_no_width():
+    assert difference_interval([0.0] * 5, range(5)) == (0, 0, 0)
 
 
 # --------------------------------------------------------------------------------------------------- among the first k

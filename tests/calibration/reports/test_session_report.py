@@ -8,10 +8,19 @@ from matplotlib.image import imread
 
 from calibration.datasets.bids import find_runs
 from calibration.metrics.identification import permutation_test
-from calibration.reports.session_report import blocks_and_trials, read_runs, read_spm_motion, tables_of, write_report
+from calibration.reports.session_report import (
+    DecodedBlock,
+    _ranks,
+    _sum_up,
+    blocks_and_trials,
+    read_runs,
+    read_spm_motion,
+    tables_of,
+    write_report,
+)
 from rtgod.bundle import DecoderBundle
 from rtgod.errors import InputError
-from rtgod.events.table import read_trials
+from rtgod.events.table import Trial, read_trials
 from rtgod.journal.journal import JournalWriter, read_journal
 from rtgod.messages import NotReady, Ranking, Volume
 from rtgod.server.session import Session
@@ -265,3 +274,42 @@ def test_runs_that_were_trained_on_are_known_by_either_name(bundle, journal, sub
     for record in records:
         blocks, *_ = blocks_and_trials([record], trained, tables_of([record], subject))
         assert {block.trained_on for block in blocks} == {record.run.run_id == run_id}
+
+
+def of_two_categories(n_blocks):
+    """Sixteen blocks in which one of two categories was shown, and is ranked first."""
+    rng, blocks = np.random.default_rng(0), []
+    for i in range(16):
+        true, scores = i % 2, rng.normal(size=2).astype(np.float32)
+        scores[true] += 3
+        order = np.argsort(-scores).astype(np.int32)
+        names = tuple(("a", "b")[k] for k in order)
+        ranking = Ranking("run-1", i, 3, i, True, names, order, scores[order], None, n_blocks=n_blocks)
+        trial = Trial(9.0 * i, 9.0, "stimulus", ("a", "b")[true], None)
+        blocks.append(DecodedBlock(trial, ranking, "ab"[true], scores, true, trained_on=False, shown=(ranking,)))
+    return blocks
+
+
+@pytest.mark.parametrize("new", [False, True])
+@pytest.mark.parametrize("n_blocks", [1, 3])
+def test_trials_averaged_with_those_before_them_or_of_new_categories_are_tested_by_category(n_blocks, new):
+    """Two categories are two samples then, however many trials they have: nothing of them is significant."""
+    parts = []
+    summary = _sum_up("seen", of_two_categories(n_blocks), ("a", "b"), parts, new=new)
+    if n_blocks == 1 and not new:
+        assert summary["seen_p_value"] < 0.01
+        assert "over blocks" in str(parts)
+        assert "50.0 % with labels shuffled" in str(parts)
+    else:
+        assert summary["seen_p_value"] == 0.5
+        assert "over categories" in str(parts)
+    assert 0 <= summary["seen_low"] <= summary["seen_identification_accuracy"] <= summary["seen_high"] <= 1
+
+
+@pytest.mark.parametrize(("trained", "over"), [(("b", "c"), "blocks"), (("c", "d"), "categories")])
+def test_a_report_knows_from_the_bundle_whether_categories_are_new(bundle, tmp_path, trained, over):
+    candidates = tuple(replace(bundle.candidates[0], category_id=name, name=name) for name in "ab")
+    known = replace(bundle, candidates=candidates, chances=replace(bundle.chances, trained=trained))
+    parts = []
+    _ranks(of_two_categories(1), known, None, tmp_path, parts)
+    assert f"90 % interval over {over}" in str(parts)

@@ -3,6 +3,7 @@ import pytest
 
 from calibration.metrics.group_means import averaged_by
 from calibration.samples.study import CandidateFeatures, Course, Fold, Samples, Windows, first_half, leave_one_run_out
+from rtgod.errors import InputError
 
 
 def samples(n=6, n_voxels=4, runs="aabbcc", categories="xyxyxz", windows=True):
@@ -14,6 +15,12 @@ def samples(n=6, n_voxels=4, runs="aabbcc", categories="xyxyxz", windows=True):
     return Samples(
         X, tuple(runs), tuple(categories), {"layer": np.arange(2.0 * n).reshape(n, 2)}, grown if windows else None
     )
+
+
+def test_a_category_is_a_candidate_once():
+    """Twice, it would be ranked against itself, and could not be first by either."""
+    with pytest.raises(InputError, match="candidates: dog more than once"):
+        CandidateFeatures.with_names(("dog", "cat", "dog"), {"layer": np.zeros((3, 2), np.float32)}, {})
 
 
 def test_chosen_samples_keep_their_windows():

@@ -28,9 +28,10 @@ from calibration.training.penalty_choice import choose_left_out
 from rtgod.bundle import DecoderBundle
 from rtgod.errors import InputError
 from rtgod.events.table import Trial
+from rtgod.journal.journal import JournalWriter, read_journal
 from rtgod.messages import Ranking, Run
-from rtgod.server.session import Session
-from rtgod.settings import NuisanceSettings, PipelineSettings
+from rtgod.server.session import Session, replay
+from rtgod.settings import NuisanceSettings, PipelineSettings, RankingSettings
 from rtgod.sources import open_source
 from tests import naive
 from tests.calibration.conftest import samples_of
@@ -172,6 +173,37 @@ def test_sparse_decoders_are_learned_saved_and_used(inputs, network, pool, tmp_p
     assert_served(bundle, inputs, tmp_path / "bundle")
 
 
+@pytest.mark.usefixtures("known_features")
+@pytest.mark.parametrize("combine", ["fisher", "weighted"])
+def test_what_ranks_raw_has_learned_from_raw_rankings(inputs, network, pool, tmp_path, calibrated, combine):
+    """Chances, weights and accuracy are of raw correlations; server, journal and bundle rank by the same bytes."""
+    raw = PipelineSettings(ranking=RankingSettings(match="raw", combine=combine))
+    bundle, summary = calibrate(inputs, raw, network, DecoderSettings(), pool, report=quiet)
+    z_scored = calibrated.made
+    for layer, decoder in bundle.layers.items():  # only the matching differs
+        assert decoder.dual.tobytes() == z_scored.layers[layer].dual.tobytes()
+    assert summary.identification_accuracy != calibrated.summary.identification_accuracy
+    assert summary.identification_accuracy > 0.6
+    assert bundle.chances.weights[0] is not None
+    assert bundle.chances.weights != z_scored.chances.weights
+    if combine == "weighted":
+        assert bundle.layer_weights != z_scored.layer_weights
+    assert_served(bundle, inputs, tmp_path / "bundle")
+    served = DecoderBundle.load(tmp_path / "bundle")
+    assert served.settings.ranking.match == "raw"
+    source = open_source(inputs.training[0].bold, events=inputs.training[0].events)
+    with JournalWriter(tmp_path / "j.rtgod") as writer:
+        session, answers = Session(served), []
+        for message in (source.run, *islice(source, 20)):
+            writer.append(message)
+            answers += [answer for answer, _ in session.handle(message) if isinstance(answer, Ranking)]
+    replayed = [a for a in replay(read_journal(tmp_path / "j.rtgod"), Session(served)) if isinstance(a, Ranking)]
+    assert answers
+    for one, two in zip(answers, replayed, strict=True):
+        assert (one.order.tobytes(), one.scores.tobytes()) == (two.order.tobytes(), two.scores.tobytes())
+        assert one.probability == two.probability
+
+
 def test_accuracy_is_of_runs_that_were_left_out(inputs, network, pool):
     with pytest.raises(InputError, match="n_folds = 0 leaves no run out"):
         calibrate(inputs, PipelineSettings(), network, DecoderSettings(name="slr", n_folds=0), pool, report=quiet)
@@ -249,7 +281,7 @@ def test_what_is_shown_need_not_be_a_candidate(bundle):
     learned = Learned(fit_chances(None, "there is one category", ("unknown",)), None)
     samples = Samples(np.zeros((3, 5), np.float32), ("run-1",) * 3, ("unknown",) * 3, held_out)
     choice = choose_left_out(samples.categories, samples.runs, targets.candidates)
-    summary = module._summarise(trained, samples, samples.runs, targets, [run], learned, choice, 0)
+    summary = module._summarise(trained, samples, samples.runs, targets, [run], learned, choice, PipelineSettings())
     assert summary.identification_accuracy is None
     assert summary.trials == (LeftOutCounts("run-1", "trials", 3, {"censored": 1}),)
     assert summary.notes == ("how sure a ranking of new categories may be is unknown: there is one category",)

@@ -8,12 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from rtgod.decoding import category_index
-from rtgod.decoding.category_index import CategoryIndex, standardise_rows
+from rtgod.decoding.category_index import CategoryIndex, index_categories
+from rtgod.decoding.correlation import standardise_rows
 from rtgod.decoding.decoder import LayerDecoder
-from rtgod.errors import MissingDependencyError
+from rtgod.decoding.shortlist import CommonPart
+from rtgod.errors import InputError, MissingDependencyError
 from rtgod.messages import Features
+from rtgod.settings import RankingSettings
 from tests import naive, small
 from tests.small import normal
 
@@ -148,6 +152,85 @@ def test_weights_say_how_much_each_layer_counts(layers, candidates, features):
     assert equal.tobytes() == CategoryIndex(candidates, layers).scores(features).tobytes()
 
 
+# ---------------------------------------------------------------- raw activations, as in the study
+
+
+bdpy_with_matrices = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+
+
+@bdpy_with_matrices
+def test_raw_correlations_are_those_of_the_published_analysis(layers, candidates, features):
+    from bdpy.stats import corrmat
+
+    r = CategoryIndex(candidates, layers, match="raw").correlations(features)
+    for row, name in zip(r, layers, strict=True):
+        theirs = corrmat(features.layers[name][np.newaxis].astype(float), candidates[name].astype(float))
+        np.testing.assert_allclose(row, theirs[0], atol=2e-6)
+
+
+@bdpy_with_matrices
+def test_raw_scores_are_combined_in_every_way(layers, uneven):
+    from bdpy.stats import corrmat
+
+    candidates, features = uneven
+    expected = naive.raw_scores(features.layers, candidates)
+    np.testing.assert_allclose(CategoryIndex(candidates, layers, match="raw").scores(features), expected, atol=1e-4)
+    together = np.concatenate([features.layers[n] for n in layers]), np.concatenate([*candidates.values()], axis=1)
+    concatenated = CategoryIndex(candidates, layers, "concatenated", match="raw").scores(features)
+    np.testing.assert_allclose(np.tanh(concatenated), corrmat(together[0][np.newaxis], together[1])[0], atol=2e-6)
+    weights = {"fc8": 0.5, "conv1": 0.0, "conv5": 1.5}
+    z = {n: naive.raw_scores(features.layers, {n: candidates[n]}) for n in layers}
+    weighted = CategoryIndex(candidates, layers, "weighted", weights, match="raw").scores(features)
+    np.testing.assert_allclose(weighted, (0.5 * z["fc8"] + 1.5 * z["conv5"]) / 2, atol=1e-4)
+    assert np.corrcoef(expected, CategoryIndex(candidates, layers).scores(features))[0, 1] < 0.99
+
+
+def test_features_without_mean_and_of_one_spread_are_matched_alike_raw_and_z_scored(candidates, features):
+    plain = {}
+    for name, rows in candidates.items():
+        n = rows.shape[1]
+        plain[name] = LayerDecoder(normal(n, 2), np.zeros(n, np.float32), np.full(n, 2, np.float32))
+    raw, z = (CategoryIndex(candidates, plain, match=match).scores(features) for match in ("raw", "zscored"))
+    np.testing.assert_allclose(raw, z, atol=1e-6)
+
+
+@pytest.mark.parametrize("match", ["zscored", "raw"])
+def test_where_nothing_is_decoded_the_true_category_beats_half_of_the_others(match):
+    """Raw correlations with a common profile are all high, and identify nothing by themselves."""
+    rng = np.random.default_rng(0)
+    profile = rng.exponential(5, 200)
+    layer = LayerDecoder(normal(200, 1), profile.astype(np.float32), np.ones(200, np.float32))
+    candidates = {"l": (profile + rng.standard_normal((40, 200))).astype(np.float32)}
+    index = CategoryIndex(candidates, {"l": layer}, match=match)
+    accuracies = {"noise": [], "signal": []}
+    for trial in range(400):
+        true, noise = trial % 40, profile + rng.standard_normal(200)
+        for name, signal in (("noise", 0), ("signal", candidates["l"][true] - profile)):
+            r = index.correlations(Features(trial, {"l": (noise + signal).astype(np.float32)}))[0]
+            assert match == "zscored" or r.min() > 0.9
+            accuracies[name].append(naive.identification_accuracy(r, true))
+    assert np.mean(accuracies["noise"]) == pytest.approx(0.5, abs=0.05)
+    assert np.mean(accuracies["signal"]) > 0.95
+
+
+def test_raw_matching_is_refused_where_categories_themselves_are_decoded():
+    settings = RankingSettings(match="raw")
+    layer = LayerDecoder(np.zeros((2, 1), np.float32), np.zeros(2, np.float32), np.ones(2, np.float32))
+    arguments = {"category": layer}, ("a", "b"), {"category": np.eye(2, dtype=np.float32)}, None
+    with pytest.raises(InputError, match=r'match = "raw": the categories themselves are decoded .* choose "zscored"'):
+        index_categories(settings, *arguments, plain=True)
+    features = Features(0, {"category": np.array([1, 3], np.float32)})
+    assert index_categories(RankingSettings(), *arguments, plain=True).scores(features).tolist() == [1, 3]
+
+
+def test_settings_choose_the_matching_and_those_of_older_bundles_z_score(layers, candidates, features):
+    older = RankingSettings.model_validate({"combine": "fisher", "n_top": 5})
+    ids = tuple(map(str, range(N_CANDIDATES)))
+    for settings, match in ((older, "zscored"), (RankingSettings(match="raw"), "raw")):
+        scores = index_categories(settings, layers, ids, candidates, None).scores(features)
+        assert scores.tobytes() == CategoryIndex(candidates, layers, match=match).scores(features).tobytes()
+
+
 # ---------------------------------------------------------------- some candidates, many candidates
 
 
@@ -178,10 +261,14 @@ def few_are_many(monkeypatch):
     monkeypatch.setattr(category_index, "EXACT_UP_TO", N_MANY - 1)
 
 
-def many(n_queries=20):
-    """Images of 500 categories in two layers, and queries that are about as like theirs as decoded features are."""
+def many(n_queries=20, profile=1):
+    """Images of 500 categories in two layers, and queries that are about as like theirs as decoded features are.
+
+    The units' means differ `profile` times as much as 1, where each unit's deviation is 2.
+    """
     layers = {
-        name: LayerDecoder(normal(n, 1), normal(n), np.full(n, 2, np.float32)) for name, n in (("a", 30), ("b", 47))
+        name: LayerDecoder(normal(n, 1), profile * normal(n), np.full(n, 2, np.float32))
+        for name, n in (("a", 30), ("b", 47))
     }
     rng = np.random.default_rng(5)
     candidates, queries = {}, [{} for _ in range(n_queries)]
@@ -198,10 +285,11 @@ def many(n_queries=20):
 
 
 @pytest.mark.usefixtures("few_are_many")
+@pytest.mark.parametrize("match", ["zscored", "raw"])
 @pytest.mark.parametrize("combine", ["fisher", "concatenated", "weighted"])
-def test_a_shortlist_finds_the_best_of_many_with_their_exact_scores(combine):
-    layers, candidates, queries = many()
-    index = CategoryIndex(candidates, layers, combine, {"a": 0.9, "b": 0.1})
+def test_a_shortlist_finds_the_best_of_many_with_their_exact_scores(combine, match):
+    layers, candidates, queries = many(profile=np.float32(20 if match == "raw" else 1))
+    index = CategoryIndex(candidates, layers, combine, {"a": 0.9, "b": 0.1}, match=match)
     assert (index.n_candidates, index.n_ranked) == (N_MANY, category_index.N_RANKED)
     found = 0
     for features in queries:
@@ -214,22 +302,60 @@ def test_a_shortlist_finds_the_best_of_many_with_their_exact_scores(combine):
         found += np.isin(np.argsort(-every_score, kind="stable")[:10], index.top(features, 10)[0]).sum()
         # More than a shortlist is good for is sought among all.
         np.testing.assert_array_equal(index.top(features, N_MANY)[0], np.argsort(-every_score, kind="stable"))
-    assert found / (10 * len(queries)) >= 0.99
+    # Raw, correlations with a common profile differ by a few thousandths.
+    assert found / (10 * len(queries)) >= (0.99 if match == "zscored" else 0.96)
 
 
 @pytest.mark.usefixtures("few_are_many")
-def test_threads_change_no_byte_of_a_shortlist_s_ranking():
+def test_taking_out_what_candidates_share_changes_no_order():
+    layers, candidates, queries = many(5, profile=np.float32(20))
+    for combine in ("fisher", "concatenated"):
+        index = CategoryIndex(candidates, layers, combine, match="raw")
+        vectors = index._vectors(np.arange(N_MANY, dtype=np.int32))
+        for features in queries:
+            best = np.argsort(-index.scores(features), kind="stable")[:10]
+            about = vectors.astype(float) @ index._vector(index._query(features)).astype(float)
+            assert np.isin(best, np.argsort(-about)[:100]).all()
+
+
+def test_without_their_common_part_rows_differ_as_before():
+    """Dot products with a query change by one number for all rows, whatever the segments and the pieces."""
+    rng = np.random.default_rng(4)
+    profile, rows, query = rng.normal(0, 10, 11), rng.normal(size=(40, 11)), rng.normal(size=11).astype(np.float32)
+    rows = (profile + rows).astype(np.float32)
+    for ends, piece in (([4, 11], 7), ([4, 9], 40), ([11], 100)):  # columns after the last end are a segment, too
+        common = CommonPart(40, lambda positions: rows[positions], np.array(ends), piece)
+        coded = common.taken_out(rows)
+        about = coded.astype(float) @ common.of_query(query).astype(float)
+        dots = rows.astype(float) @ query.astype(float)
+        np.testing.assert_allclose(about - about.mean(), dots - dots.mean(), atol=1e-4)
+        assert common.products(query).sum() == pytest.approx(dots.mean(), abs=1e-4)
+        assert coded.var() < rows.var() / 20
+
+
+def test_rows_without_a_common_part_are_as_they_were():
+    rows = np.array([[1, 2, 0], [-1, -2, 0]], np.float32)
+    common = CommonPart(2, lambda positions: rows[positions], np.array([3]), 10)
+    np.testing.assert_array_equal(common.taken_out(rows)[:, -3:], rows)
+
+
+@pytest.mark.usefixtures("few_are_many")
+@pytest.mark.parametrize("match", ["zscored", "raw"])
+def test_threads_change_no_byte_of_a_shortlist_s_ranking(match):
     import faiss
 
-    layers, candidates, queries = many(5)
+    layers, candidates, queries = many(5, profile=np.float32(20 if match == "raw" else 1))
     numba_threads, faiss_threads = numba.get_num_threads(), faiss.omp_get_max_threads()
     results = []
     try:
         for n_threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
             numba.set_num_threads(n_threads)
             faiss.omp_set_num_threads(n_threads)
-            index = CategoryIndex(candidates, layers)
-            results.append([part.tobytes() for features in queries for part in index.rank(features)])
+            with threadpool_limits(n_threads, user_api="blas"):
+                index = CategoryIndex(candidates, layers, match=match)
+                results.append([part.tobytes() for features in queries for part in index.rank(features)])
+                vectors = index._vectors(np.arange(5000, dtype=np.int32)), index._vector(index._query(queries[0]))
+                results[-1] += [vector.tobytes() for vector in vectors]
     finally:
         numba.set_num_threads(numba_threads)
         faiss.omp_set_num_threads(faiss_threads)
