@@ -283,11 +283,12 @@ def clean_run(
 
 
 def _never_apart(aligned: AlignedRun, settings: PipelineSettings, n_trials: int) -> InputError:
+    most = f"{100 * settings.response.most_crosstalk:g}%"
     return InputError(
         f"{aligned.path}: while they are ranked, responses to {n_trials} of {len(aligned.trials)} trials of "
         f"{aligned.events.name} cannot be told from those to others; leave more time between trials, rank them later "
-        f"(window.hrf_shift_s), or allow more than {100 * settings.response.most_crosstalk:g}% of another response in a "
-        "trial's (response.most_crosstalk)"
+        f"(window.hrf_shift_s), or allow more than {most} of another response in a trial's "
+        " (response.most_crosstalk)"
     )
 
 
