@@ -288,7 +288,7 @@ def _never_apart(aligned: AlignedRun, settings: PipelineSettings, n_trials: int)
         f"{aligned.path}: while they are ranked, responses to {n_trials} of {len(aligned.trials)} trials of "
         f"{aligned.events.name} cannot be told from those to others; leave more time between trials, rank them later "
         f"(window.hrf_shift_s), or allow more than {most} of another response in a trial's "
-        " (response.most_crosstalk)"
+        "(response.most_crosstalk)"
     )
 
 
