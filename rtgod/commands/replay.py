@@ -212,7 +212,7 @@ def replay(
             if not sent:  # no progress bar before a volume was sent
                 stack.enter_context(progress)
             sent.append(volume)
-            progress.advance(task)
+            progress.update(task, completed=volume.index + 1)  # volumes that are discarded pass, too
         answers, name_on_server = sender.answers, sender.name_of(source.run.run_id)
     if line := _what_was_there(sent):
         say(f"{name_on_server}: {line}")
