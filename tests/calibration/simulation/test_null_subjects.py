@@ -4,6 +4,7 @@ No image is drawn and no head is scanned: features are drawn numbers, and sample
 hundred voxels in noise. Each figure is also taken of a subject that lacks nothing, so that it can fail.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,9 +15,12 @@ from calibration.decoders.columns import profile_correlation
 from calibration.decoders.settings import DecoderSettings
 from calibration.evaluation.accuracy import identification
 from calibration.evaluation.evaluate import index_of
+from calibration.evaluation.homology import homology
 from calibration.evaluation.predictions import decode_kind, fit_fold
+from calibration.evaluation.time_course import time_course
 from calibration.metrics.group_means import averaged_by
-from calibration.samples.study import CandidateFeatures, Fold, Samples
+from calibration.parallel.progress import quiet
+from calibration.samples.study import CandidateFeatures, Course, Fold, Samples, Study
 from calibration.simulation.head import REGIONS, build_head
 from calibration.simulation.response import HIERARCHY
 from calibration.simulation.scan import ongoing_activity, signal_change
@@ -170,6 +174,26 @@ def shift_s(null, seed=0):
     return -np.polyfit(np.linspace(0, 1, 8), middles, 1)[0]
 
 
+def compared_areas(null, seed=0):
+    """The evaluation's comparison of areas: of each kind, which one is framed for each layer, and their centres."""
+    made, labels = signals(null, seed), head().regions[head().regions > 0]
+    regions = {name: np.flatnonzero(labels == i).astype(np.int32) for i, name in enumerate(REGIONS, 1)}
+    study = Study((made.fold,), {"VC": np.arange(len(labels), dtype=np.int32)} | regions, made.candidates)
+    with ThreadPoolExecutor(1) as here:
+        return homology(study, PIPELINE.noise, DecoderSettings(), here, quiet)
+
+
+def shift_of_layers(null, seed=0):
+    """The evaluation's change of time from the lowest to the highest layer in imagery, with its interval."""
+    made = signals(null, seed)
+    fitted = fit_fold(made.fold, PIPELINE.noise, DecoderSettings())
+    truth, n_times = made.fold.tests["imagined"], made.course.shape[1]
+    decoded = [fitted.decode(made.course[:, volume]) for volume in range(n_times)]
+    by_layer = {layer: np.stack([at[layer] for at in decoded], axis=1) for layer in LAYERS}
+    course = Course((np.arange(n_times) - 0.5) * TR_S, 9.0, made.course, truth.categories, truth.Y)
+    return time_course(course, by_layer, [""] * len(LAYERS)).shift
+
+
 # ---------------------------------------------------------------- what is there is found
 
 
@@ -217,6 +241,27 @@ def test_areas_have_no_order(null):
     planted = [order_of_areas("", seed) for seed in range(3)]
     assert abs(np.mean(found)) < 0.35
     assert min(planted) > max(found)
+
+
+@pytest.mark.parametrize("null", ["shuffled-areas", "no-signal", "shuffled-labels"])
+def test_no_area_is_framed(null):
+    found = [compared_areas(null, seed) for seed in range(4)]
+    framed = [any(area is not None for of in one.kinds.values() for area in of.best_area) for one in found]
+    assert not any(framed)
+    assert sum(one.kinds["seen"].order.p_value <= 0.05 for one in found) <= 1
+
+
+def test_areas_of_a_subject_are_framed_and_in_their_order():
+    seen = compared_areas("").kinds["seen"]
+    assert any(area is not None for area in seen.best_area)
+    assert seen.order.p_value <= 0.05
+
+
+def test_without_lag_the_interval_holds_zero_and_with_it_does_not():
+    assert shift_of_layers("").high_s < 0
+    for null in ("no-lag", "no-imagery", "no-signal"):
+        found = [shift_of_layers(null, seed) for seed in range(4)]
+        assert sum(one.is_found for one in found) <= 1, null
 
 
 def test_layers_without_lag_have_one_time():
