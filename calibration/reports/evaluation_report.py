@@ -461,7 +461,8 @@ def _confidence(evaluation: Evaluation) -> list[Section]:
     drawn = [
         (
             reliability.figure_of({kind: confidences}, n),
-            f"{kind.capitalize()}: how often the true category was there, against how probable that was said to be.",
+            f"{kind.capitalize()}: how often the true category was there, against how probable that was said to be; "
+            "with 90 % intervals, as of independent samples, though a block's volumes are alike.",
         )
         for kind, confidences in evaluation.confidence.items()
     ]

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from scipy.stats import binomtest
 
 from calibration.reports.lettering import lettered
 from rtgod.messages import Array, Float64Array, Motion
@@ -556,6 +557,8 @@ def against_runs(n_runs: Sequence[int], curves: Mapping[str, Sequence[tuple[floa
 def reliability(panels: Mapping[str, Sequence[tuple[float, float, int]]]) -> Figure:
     """Draw the observed share of true categories among the first, against its predicted probability.
 
+    Vertical lines are the shares' 90 % intervals (Wilson 1927), as of independent samples.
+
     Parameters
     ----------
     panels : mapping of title to sequence of (mean predicted probability, observed share, number of samples)
@@ -565,9 +568,11 @@ def reliability(panels: Mapping[str, Sequence[tuple[float, float, int]]]) -> Fig
     grid = figure.subplots(2, len(panels), squeeze=False, sharex="col", gridspec_kw={"height_ratios": [1, 0.3]})
     for (axes, bars), (title, bins) in zip(grid.T, panels.items(), strict=True):
         predicted, observed, count = np.array(bins, float).reshape(-1, 3).T
-        limit = min(1.0, 1.1 * max([*predicted, *observed, 0.09]))
+        intervals = np.reshape([_wilson_90(*of_bin) for of_bin in zip(observed, count, strict=True)], (-1, 2))
+        limit = min(1.0, 1.1 * max([*predicted, *intervals[:, 1], 0.09]))
         axes.plot([0, limit], [0, limit], color=GREY, linestyle="--", linewidth=1)
         axes.plot(predicted, observed, color=BLUE, marker="o", markersize=4.5, linewidth=1.2)
+        axes.vlines(predicted, *intervals.T, color=BLUE, linewidth=0.9)
         bars.bar(predicted, count, width=0.035 * limit, color=BLUE)
         axes.set_title(f"{title} (n = {count.sum():,.0f})", fontsize=_TEXT)
         axes.set_xlim(-0.03 * limit, 1.03 * limit)
@@ -583,6 +588,11 @@ def reliability(panels: Mapping[str, Sequence[tuple[float, float, int]]]) -> Fig
     grid[0, 0].set_ylabel("observed share")
     grid[1, 0].set_ylabel("samples")
     return figure
+
+
+def _wilson_90(share: float, n: float) -> tuple[float, float]:
+    interval = binomtest(round(share * n), round(n)).proportion_ci(0.9, "wilson")
+    return interval.low, interval.high
 
 
 def semantic(observed: float, null: Float64Array) -> Figure:

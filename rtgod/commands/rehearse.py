@@ -47,7 +47,7 @@ def rehearse(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to make.")],
     speed: Annotated[float, typer.Option(min=0.1, help="1 is the scanner's pace; more takes less time.")] = 1.0,
     trials: Annotated[int, typer.Option(min=4, help="Of a run.")] = 20,
-    strength: Annotated[str, typer.Option(help="Of the imagery, from the first trial to the last.")] = "0:1.5",
+    strength: Annotated[str, typer.Option(help="Of the imagery, from the first trial to the last.")] = "0:5",
     view: Annotated[str, typer.Option(help="How feedback looks: list, thermometer, pictures or grid.")] = "thermometer",
     seed: Annotated[int, typer.Option(min=0, help="Of schedule, scan and sham.")] = 0,
     json_path: Annotated[Path | None, typer.Option("--json", help="File for the figures, as one flat object.")] = None,
