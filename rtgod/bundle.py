@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -271,7 +272,7 @@ class DecoderBundle:
             candidates=candidates_of(header),
             candidate_features={name: arrays[f"{name}/candidates"] for name in layers},
             noise=_noise_of(header["noise"], arrays),
-            settings=PipelineSettings.model_validate(header["settings"]),
+            settings=_settings_saved(header),
             provenance=dict(header["provenance"]),
             layer_weights=TypeAdapter(dict[str, NotNegative] | None).validate_python(header.get("layer_weights")),
             confidence=TypeAdapter(Confidence | None).validate_python(header.get("confidence")),
@@ -341,9 +342,18 @@ def settings_of(folder: Path) -> PipelineSettings:
     """
     header = read_header(folder)
     try:
-        return PipelineSettings.model_validate(header["settings"])
+        return _settings_saved(header)
     except (KeyError, ValidationError) as error:
         raise BundleError(f"bundle {folder}: its settings cannot be read ({error}); recalibrate") from error
+
+
+def _settings_saved(header: Mapping[str, Any]) -> PipelineSettings:
+    """Read a bundle's settings; one from before crosstalk was limited has no limit, so that its journals replay."""
+    settings = PipelineSettings.model_validate(header["settings"])
+    if "most_crosstalk" in header["settings"].get("response", {}):
+        return settings
+    unlimited = settings.response.model_copy(update={"most_crosstalk": sys.float_info.max})
+    return settings.model_copy(update={"response": unlimited})
 
 
 def sha256_of(path: Path) -> str:

@@ -227,7 +227,7 @@ class ResponseSettings(Settings):
     #: Time of the peak of the response to a brief event, in seconds, and its uncertainty.
     peak_s: Annotated[float, Field(ge=1, le=20)] = 5.0
     peak_sd_s: NotNegative = 0.0
-    #: Whether calibration learns both from the training runs, if their trials follow each other closely.
+    #: Whether calibration learns both from the training runs, where these tell.
     learn_peak: bool = True
     #: Time of the undershoot that follows, whole seconds, and its area as a share of the response's.
     undershoot_s: AtLeastOne = 15

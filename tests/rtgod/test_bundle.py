@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from rtgod.bundle import DecoderBundle, sha256_of
+from rtgod.bundle import DecoderBundle, settings_of, sha256_of
 from rtgod.decoding.chances import Chances, Presence, Weight
 from rtgod.decoding.decoder import LayerDecoder, SparseLayerDecoder
 from rtgod.errors import BundleError, InputError
@@ -337,6 +337,23 @@ def test_a_bundle_from_before_chances_is_as_it_was(folder):
     edit(folder, header=lambda header: {k: header[k] for k in header if k not in ("chances", "plain_categories")})
     bundle = DecoderBundle.load(folder)
     assert (bundle.chances, bundle.plain_categories, bundle.response) == (None, False, None)
+
+
+def test_a_bundle_from_before_crosstalk_was_limited_has_no_limit_and_others_keep_theirs(folder):
+    assert DecoderBundle.load(folder).settings == settings_of(folder)
+    assert settings_of(folder).response.most_crosstalk < 1
+
+    def of_before(header):
+        response = {k: v for k, v in header["settings"]["response"].items() if k != "most_crosstalk"}
+        return header | {"settings": header["settings"] | {"response": response | {"sd": 1.0}}}
+
+    edit(folder, header=of_before)
+    for settings in (DecoderBundle.load(folder).settings, settings_of(folder)):
+        assert settings.response.most_crosstalk > 1e300
+        assert settings.response.sd == 1.0
+    again = folder.with_name("again")
+    DecoderBundle.load(folder).save(again)
+    assert DecoderBundle.load(again).settings == settings_of(folder)
 
 
 def test_a_bundle_from_before_weights_and_confidence_can_be_read(folder):
