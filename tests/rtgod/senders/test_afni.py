@@ -172,4 +172,4 @@ def test_nobody_who_answers_is_named():
     lines = []
     with pytest.raises(ServerError, match=f"127.0.0.1:{port}: nobody answers there"):
         played(Recorded(), AfniExport(f"127.0.0.1:{port}", 0.3, lines.append))
-    assert lines == [f"waiting for 127.0.0.1:{port}"]
+    assert lines == [f"waiting for 127.0.0.1:{port}, up to 0.3 s: nobody answers there yet; start the receiver"]

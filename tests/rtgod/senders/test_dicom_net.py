@@ -143,7 +143,7 @@ def test_nobody_who_answers_is_waited_for_and_named():
     port, lines = free_port(), []
     with pytest.raises(ServerError, match="nobody answers there"):
         played(Recorded(), DicomStore(f"127.0.0.1:{port}", "mosaic", 0.3, lines.append))
-    assert lines == [f"waiting for 127.0.0.1:{port}"]
+    assert lines == [f"waiting for 127.0.0.1:{port}, up to 0.3 s: nobody answers there yet; start the receiver"]
 
 
 def test_a_node_that_comes_up_late_gets_everything():
