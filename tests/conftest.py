@@ -11,6 +11,8 @@ from xdist.scheduler import LoadGroupScheduling
 # Before numpy is imported, here and in what tests start. BLAS's threads wait for each other by spinning, which takes
 # four times the processor's time where matrices are small and the other processor has tests of its own.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Kernels' threads wait for each other by spinning, too, unless OpenMP is told not to.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A first example compiles kernels where none are cached, and any may wait for a busy disk: time is no property.
 settings.register_profile("patient", deadline=None)

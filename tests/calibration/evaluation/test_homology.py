@@ -14,7 +14,7 @@ from calibration.metrics.statistics import profile_without_each
 from calibration.parallel.progress import quiet
 from rtgod.settings import NoiseSettings
 
-N_SHUFFLED = 20
+N_SHUFFLED = 10
 
 
 def compared(study, decoder=DecoderSettings()):  # noqa: B008 # never changed

@@ -160,7 +160,7 @@ def test_a_long_run_of_several_dimensions_is_counted_by_its_last_volumes(folder,
 
 
 def test_a_long_run_of_single_slices_takes_little_memory_and_still_knows_its_copies():
-    n_slices, n_volumes = 40, 24
+    n_slices, n_volumes = 20, 16
     server, lines, now = Server(), [], [0.0]
     server.send = lambda _: None
     runs = LiveRuns(server, RunOptions(), lines.append, clock=lambda: now[0])
