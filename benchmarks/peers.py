@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
+from multiprocessing import get_context
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -126,6 +128,9 @@ class SimpleItk:
 class Elastix:
     """Elastix's rigid registration, as it is used for speed: mean squares at random points, one level.
 
+    It works in a process of its own, as its ITK and SimpleITK's crash the one in which they both end. A volume's way
+    there takes about a millisecond.
+
     Parameters
     ----------
     template : ndarray of shape (x, y, z)
@@ -133,6 +138,29 @@ class Elastix:
     """
 
     name = "elastix"
+
+    def __init__(self, template: Float32Array, affine: Float64Array) -> None:
+        self._there = ProcessPoolExecutor(1, get_context("spawn"), _begin_elastix, (template, affine))
+        self.estimate(template)  # waits until it has begun
+
+    def estimate(self, volume: Float32Array) -> Float64Array:
+        """Estimate the pose, shape (4, 4), template millimetres to volume millimetres."""
+        return self._there.submit(_estimate_by_elastix, volume).result()
+
+
+_elastix: list[_Elastix] = []
+
+
+def _begin_elastix(template: Float32Array, affine: Float64Array) -> None:
+    _elastix.append(_Elastix(template, affine))
+
+
+def _estimate_by_elastix(volume: Float32Array) -> Float64Array:
+    return _elastix[0].estimate(volume)
+
+
+class _Elastix:
+    """Elastix in this process."""
 
     def __init__(self, template: Float32Array, affine: Float64Array) -> None:
         with warnings.catch_warnings():
