@@ -55,6 +55,8 @@ def text_of(dataset: Dataset, keyword: str) -> str:
         DICOM's name of a field that holds ASCII text: numbers, dates, times, codes. Backslashes part its values.
     """
     element = dataset.get_item(tag_for_keyword(keyword) or 0)
+    if element is None:
+        return ""
     if isinstance(element, RawDataElement) and isinstance(element.value, bytes):
         vr = element.VR or dictionary_VR(element.tag)
         if vr in _TEXT:

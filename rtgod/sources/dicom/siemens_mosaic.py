@@ -79,7 +79,8 @@ class SiemensMosaic:
         grid = grid_of(path, header, n_columns // n_tiles, n_rows // n_tiles)
         # The cross product is the more exact normal, but only the CSA header tells whether the slices are numbered
         # along it or against it.
-        normal = np.cross(grid.along_x, grid.along_y)
+        (ax, ay, az), (bx, by, bz) = grid.along_x, grid.along_y
+        normal = np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])  # np.cross takes 0.05 ms
         normal *= np.sign(normal @ np.array(csa["SliceNormalVector"]))
         # Siemens puts the centre of the whole mosaic at the centre of the first slice, and gives the mosaic's corner.
         beyond_x, beyond_y = (n_columns - grid.n_columns) / 2, (n_rows - grid.n_rows) / 2
