@@ -26,10 +26,10 @@ import numpy as np
 
 from benchmarks.figures import shared_data, write_json
 from benchmarks.gap.classifiers import CLASSIFIERS, Tested, tested
-from benchmarks.gap.intervals import Bootstrap, middle_95, wilson
+from benchmarks.gap.intervals import Bootstrap, middle_95
 from benchmarks.gap.recordings import SETTINGS, Recording, read_haxby, read_studyforrest
 from benchmarks.gap.samples import WAYS, estimate_delay
-from calibration.metrics.statistics import share_interval
+from calibration.metrics.statistics import share_interval, wilson
 from calibration.parallel.workers import workers
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array

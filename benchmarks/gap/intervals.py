@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -53,18 +52,3 @@ def middle_95(draws: Float64Array) -> tuple[float, float]:
     """
     low, high = np.percentile(draws, [2.5, 97.5])
     return float(low), float(high)
-
-
-def wilson(n_right: float, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson 1927).
-
-    Parameters
-    ----------
-    n_right : float
-        Blocks that are right; half a block counts as such.
-    n : int
-    """
-    z, p = 1.959964, n_right / n
-    middle, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    low, high = (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
-    return max(min(low, p), 0.0), min(max(high, p), 1.0)  # rounding would leave shares of 0 and 1 out, or pass them

@@ -71,10 +71,30 @@ def share_interval(
     spread = mean * (1 - mean)
     n = spread / variance if spread > _ROUNDING and variance > _ROUNDING * spread else float(n_units)
     quantile = float(stats.t.ppf((1 + level) / 2, n_units - 1))
+    return mean, *_score_interval(mean, n, quantile)
+
+
+def wilson(n_right: float, n: float, level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of a share of independent answers (Wilson 1927).
+
+    Parameters
+    ----------
+    n_right : float
+        Answers that are right; half an answer counts as such.
+    n : float
+        All answers, at least one.
+    level : float
+        Share of such intervals that contain the true share.
+    """
+    return _score_interval(n_right / n, n, float(stats.norm.ppf((1 + level) / 2)))
+
+
+def _score_interval(share: float, n: float, quantile: float) -> tuple[float, float]:
     shrunk = 1 + quantile**2 / n
-    centre = (mean + quantile**2 / (2 * n)) / shrunk
-    half_width = quantile / shrunk * np.sqrt(spread / n + quantile**2 / (4 * n**2))
-    return mean, float(max(centre - half_width, 0.0)), float(min(centre + half_width, 1.0))
+    centre = (share + quantile**2 / (2 * n)) / shrunk
+    half_width = quantile / shrunk * float(np.sqrt(share * (1 - share) / n + quantile**2 / (4 * n**2)))
+    # Rounding would leave shares of 0 and 1 out, or pass them.
+    return max(min(centre - half_width, share), 0.0), min(max(centre + half_width, share), 1.0)
 
 
 def difference_interval(

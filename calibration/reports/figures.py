@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
-from scipy.stats import binomtest
 
+from calibration.metrics.statistics import wilson
 from calibration.reports.lettering import lettered
 from rtgod.messages import Array, Float64Array, Motion
 from rtgod.pictures.pixels import read_picture
@@ -568,7 +568,7 @@ def reliability(panels: Mapping[str, Sequence[tuple[float, float, int]]]) -> Fig
     grid = figure.subplots(2, len(panels), squeeze=False, sharex="col", gridspec_kw={"height_ratios": [1, 0.3]})
     for (axes, bars), (title, bins) in zip(grid.T, panels.items(), strict=True):
         predicted, observed, count = np.array(bins, float).reshape(-1, 3).T
-        intervals = np.reshape([_wilson_90(*of_bin) for of_bin in zip(observed, count, strict=True)], (-1, 2))
+        intervals = np.reshape([wilson(share * n, n, 0.9) for share, n in zip(observed, count, strict=True)], (-1, 2))
         limit = min(1.0, 1.1 * max([*predicted, *intervals[:, 1], 0.09]))
         axes.plot([0, limit], [0, limit], color=GREY, linestyle="--", linewidth=1)
         axes.plot(predicted, observed, color=BLUE, marker="o", markersize=4.5, linewidth=1.2)
@@ -588,11 +588,6 @@ def reliability(panels: Mapping[str, Sequence[tuple[float, float, int]]]) -> Fig
     grid[0, 0].set_ylabel("observed share")
     grid[1, 0].set_ylabel("samples")
     return figure
-
-
-def _wilson_90(share: float, n: float) -> tuple[float, float]:
-    interval = binomtest(round(share * n), round(n)).proportion_ci(0.9, "wilson")
-    return interval.low, interval.high
 
 
 def semantic(observed: float, null: Float64Array) -> Figure:

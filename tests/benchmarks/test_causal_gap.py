@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks import causal_gap
 from benchmarks.gap import classifiers, recordings, samples
-from benchmarks.gap.intervals import Bootstrap, middle_95, wilson
+from benchmarks.gap.intervals import Bootstrap, middle_95
+from calibration.metrics.statistics import wilson
 from calibration.samples.runs import AlignedRun
 from rtgod.events.table import label_of
 from rtgod.events.trials import Trial
