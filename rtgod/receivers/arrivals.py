@@ -22,7 +22,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from rtgod.errors import InputError
-from rtgod.receivers.known_folder import Gone, KnownFolder, state_of
+from rtgod.receivers.known_folder import Gone, KnownFolder, identity_of, state_of
 from rtgod.sources.nifti_file import is_nifti_name, stem_and_number
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Arrivals:
         self._changed: set[str] = set()
         self.is_gone = False
         try:
-            self._identity = _identity_of(folder)
+            self._identity = identity_of(folder)
             self._add(str(folder), are_old=True)
         except OSError as error:
             raise InputError(f"{folder}: cannot be watched ({error.strerror}); give a folder that is there") from error
@@ -167,7 +167,7 @@ class Arrivals:
     def _is_gone(self) -> bool:
         """Return whether the folder is away; keep what is known of it until it is back, or another in its place."""
         try:
-            identity = _identity_of(self._folder)
+            identity = identity_of(self._folder)
         except OSError:
             if not self.is_gone:
                 log.warning("the folder is gone; files are taken again once it is back")
@@ -374,14 +374,9 @@ def _changed_ns(path: Path) -> int:
         return 0  # gone again
 
 
-def _identity_of(folder: Path | str) -> tuple[int, int]:
-    status = os.stat(folder)  # noqa: PTH116 # a Path for each look costs more than the look
-    return status.st_dev, status.st_ino
-
-
 def _is_at(path: str, identity: tuple[int, int]) -> bool:
     try:
-        return _identity_of(path) == identity
+        return identity_of(path) == identity
     except OSError:
         return False
 

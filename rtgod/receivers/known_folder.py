@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 
 def state_of(size: int, changed_ns: int) -> int:
@@ -17,6 +18,22 @@ def state_of(size: int, changed_ns: int) -> int:
         Time of its last change, nanoseconds.
     """
     return hash((size, changed_ns))
+
+
+def identity_of(folder: Path | str) -> tuple[int, int]:
+    """Return device and inode of a folder, which stay when it is renamed.
+
+    Parameters
+    ----------
+    folder : Path or str
+
+    Raises
+    ------
+    OSError
+        If it is not there, or cannot be read.
+    """
+    status = os.stat(folder)  # noqa: PTH116 # a Path for each look costs more than the look
+    return status.st_dev, status.st_ino
 
 
 def _state(status: os.stat_result) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rtgod.messages import LONGEST_TR_S, SHORTEST_TR_S
 from rtgod.receivers.in_order import InOrder
+from rtgod.receivers.known_folder import identity_of
 from rtgod.sources.growing_nifti import GrowingNifti
 from rtgod.sources.nifti_file import NiftiLayout, header_beside, is_gzipped
 
@@ -47,7 +48,7 @@ class LiveNiftiSeries:
     _identity: tuple[int, int] | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self._identity = _identity_of(self.folder)
+        self._identity = _identity_if_there(self.folder)
 
     @property
     def tr_s(self) -> float:
@@ -69,7 +70,7 @@ class LiveNiftiSeries:
         ----------
         path : Path
         """
-        if self.folder == path.parent or self._identity is None or self._identity != _identity_of(path.parent):
+        if self.folder == path.parent or self._identity is None or self._identity != _identity_if_there(path.parent):
             return False
         return not self.folder.exists()
 
@@ -88,9 +89,8 @@ def n_there(path: Path, layout: NiftiLayout) -> int:
         return 0
 
 
-def _identity_of(folder: Path) -> tuple[int, int] | None:
+def _identity_if_there(folder: Path) -> tuple[int, int] | None:
     try:
-        status = folder.stat()
+        return identity_of(folder)
     except OSError:
         return None  # gone again
-    return status.st_dev, status.st_ino
