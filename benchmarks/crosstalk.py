@@ -26,7 +26,7 @@ from scipy import stats
 from benchmarks.figures import print_all, write_json
 from calibration.parallel.workers import workers
 from calibration.samples.noise_fitting import learn_shape
-from calibration.samples.response_peak import Recording, learn_peak, record, with_peak
+from calibration.samples.response_peak import Recording, learns_peak, record, settings_with_learned_peak
 from calibration.samples.runs import AlignedRun, clean_run
 from rtgod.errors import InputError
 from rtgod.events.trials import Trial
@@ -192,8 +192,8 @@ def recordings(scans: Sequence[Scan], design: Design, settings: PipelineSettings
 def calibrated(scans: Sequence[Scan], design: Design, settings: PipelineSettings) -> Pipeline:
     """Learn from training scans what calibration learns: the response's peak, if the settings ask for it, and noise."""
     found = recordings(scans, design, settings)
-    if settings.response.learn_peak and (peak := learn_peak(found, settings)):
-        settings = with_peak(settings, peak)
+    if learns_peak(settings):
+        settings, _ = settings_with_learned_peak(found, settings)
         found = recordings(scans, design, settings)
     return Pipeline(settings, Noise(learn_shape([recording.noise for recording in found], settings.noise)))
 

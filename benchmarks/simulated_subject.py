@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
@@ -28,11 +27,11 @@ from calibration.evaluation.predictions import decode_kind, fit_fold
 from calibration.features.extractor import FeatureExtractor, category_means
 from calibration.features.network import Network
 from calibration.metrics.effective_rank import effective_rank
+from calibration.parallel.progress import quiet
 from calibration.parallel.workers import workers
 from calibration.samples.assemble import folds_of
-from calibration.samples.preparation import GatheredRuns
-from calibration.samples.response_peak import learns_peak, record, settings_with_learned_peak
-from calibration.samples.runs import AlignedRun, clean_run
+from calibration.samples.preparation import denoise_runs
+from calibration.samples.runs import AlignedRun
 from calibration.samples.study import CandidateFeatures, Study
 from calibration.simulation import truth
 from calibration.simulation.head import REGIONS, Head
@@ -225,7 +224,7 @@ def study_of(
             [one for one, run in zip(aligned, runs, strict=True) if ("Training" in run.session) == is_training]
             for is_training in (True, False)
         )
-        gathered = _cleaned(training, test, reference, pipeline or PipelineSettings(), pool)
+        gathered = denoise_runs(training, test, reference, Noise(), pipeline or PipelineSettings(), pool, quiet, CUE_S)
     shown = {name: place for place, name in {**pictures.training, **pictures.test}.items()}
     ids, means = category_means(_at(pictures.decoder, pictures.candidates), list(pictures.candidates.values()))
     candidates = CandidateFeatures.with_names(ids, means, {})
@@ -242,24 +241,6 @@ def study_of(
         name: np.flatnonzero(labels == i).astype(np.int32) for i, name in enumerate(REGIONS, 1)
     }
     return Study(folds_of(gathered, features_of, "runs"), regions, candidates)
-
-
-def _cleaned(
-    training: Sequence[AlignedRun],
-    test: Sequence[AlignedRun],
-    reference: Reference,
-    pipeline: PipelineSettings,
-    pool: Executor,
-) -> GatheredRuns:
-    """Learn the response's peak from the training runs, and take all runs through the pipeline's front half."""
-    notes: tuple[str, ...] = ()
-    if learns_peak(pipeline):
-        recordings = pool.map(record, training, repeat(reference), repeat(pipeline), repeat(Noise()))
-        pipeline, notes = settings_with_learned_peak(list(recordings), pipeline)
-    runs, n = [*training, *test], len(training)
-    with_patterns = [False] * n + [True] * len(test)
-    cleaned = tuple(pool.map(clean_run, runs, repeat(reference), repeat(pipeline), repeat(Noise()), with_patterns))
-    return GatheredRuns(cleaned[:n], cleaned[n:], reference, Noise(), CUE_S, pipeline, notes)
 
 
 def measure(settings: SubjectSettings, pictures: Pictures, n_workers: int | None = None) -> dict[str, float]:

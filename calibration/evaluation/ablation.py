@@ -16,7 +16,7 @@ from calibration.features.network import Network
 from calibration.metrics.statistics import difference_interval
 from calibration.parallel.progress import Report, quiet
 from calibration.samples.assemble import folds_of
-from calibration.samples.preparation import align_runs, denoise_runs, noise_to_read
+from calibration.samples.preparation import align_runs, cue_lead_of, denoise_runs, noise_to_read, parted
 from calibration.samples.runs import AlignedRun, CleanedRun, make_reference
 from calibration.samples.study import KINDS, CandidateFeatures
 from calibration.samples.targets import TargetFiles
@@ -104,7 +104,7 @@ def ablate_preprocessing(
     voxels = inputs.region.voxels(first_run.open(settings.events).run) if inputs.region else None
     steps: list[AblationStep] = []
     targets, known = None, set[tuple[str, int]]()
-    reference = make_reference(first_run, voxels, settings)
+    reference, lead_s = make_reference(first_run, voxels, settings), cue_lead_of(inputs)
     # Most steps come after alignment, which takes the longest, so alignments are kept.
     cache: dict[str, tuple[Noise, list[AlignedRun]]] = {}
     variants = {name: variant_of(settings, changes) for name, changes in STEPS.items()}
@@ -117,7 +117,7 @@ def ablate_preprocessing(
             noise = noise_to_read(first_run, inputs.noise_mask, reference, changed)
             cache[key] = noise, align_runs([*inputs.training, *inputs.test], reference, noise, changed, pool, quiet)
         noise, aligned = cache[key]
-        gathered = denoise_runs(aligned, inputs, reference, noise, changed, pool, quiet)
+        gathered = denoise_runs(*parted(aligned, inputs), reference, noise, changed, pool, quiet, lead_s)
         # The images are the same for each step, unless an earlier one censored the only trial of an image.
         runs = (*gathered.training, *gathered.test)
         trials = {(run.run.run_id, block) for run in runs for block in run.sampled_blocks()}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.noise_model import NoiseComponents
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import PipelineSettings
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,12 +81,12 @@ def gather_runs(
     noise = noise_to_read(first, inputs.noise_mask, reference, settings)
     if noise.courses or learns_peak(settings):
         aligned = align_runs([*inputs.training, *inputs.test], reference, noise, settings, pool, report)
-        return denoise_runs(aligned, inputs, reference, noise, settings, pool, report)
+        return denoise_runs(*parted(aligned, inputs), reference, noise, settings, pool, report, cue_lead_of(inputs))
     # One process does both, so that aligned runs, which are large, are not passed on.
     arguments = [(files, reference, noise, settings, False) for files in inputs.training]
     arguments += [(files, reference, noise, settings, True) for files in inputs.test]
     cleaned = in_pool(pool, "aligning and denoising runs", report, _align_and_clean, arguments)
-    return _gathered(cleaned, inputs, reference, noise, settings)
+    return GatheredRuns(*parted(cleaned, inputs), reference, noise, cue_lead_of(inputs), settings)
 
 
 def align_runs(
@@ -130,21 +133,20 @@ def noise_to_read(first: RunFiles, mask: Path | None, reference: Reference, sett
 
 
 def denoise_runs(
-    aligned: Sequence[AlignedRun],
-    inputs: DatasetFiles,
+    training: Sequence[AlignedRun],
+    test: Sequence[AlignedRun],
     reference: Reference,
     noise: Noise,
     settings: PipelineSettings,
     pool: Executor,
     report: Report,
+    lead_s: float | None,
 ) -> GatheredRuns:
     """Learn noise components and the response's peak from aligned training runs, and denoise all runs.
 
     Parameters
     ----------
-    aligned : sequence of AlignedRun
-        The training runs of `inputs`, then its test runs.
-    inputs : DatasetFiles
+    training, test : sequence of AlignedRun
     reference : Reference
     noise : Noise
         The voxels to read noise from, from `noise_to_read`.
@@ -152,19 +154,21 @@ def denoise_runs(
     pool : Executor
     report : callable
         Called with (stage, steps done, steps in all).
+    lead_s : float or None
+        Time from the cue to the onset of imagery in the test runs.
     """
-    n_training = len(inputs.training)
     if noise.courses:
-        residuals = [noise_residuals(run, noise, settings) for run in aligned[:n_training]]
+        residuals = [noise_residuals(run, noise, settings) for run in training]
         noise = Noise(courses=learn_courses(noise.courses.voxels, residuals, settings.nuisance.n_components))
     notes: tuple[str, ...] = ()
     if learns_peak(settings):
-        to_record = [(run, reference, settings, noise) for run in aligned[:n_training]]
+        to_record = [(run, reference, settings, noise) for run in training]
         recordings = in_pool(pool, "learning the response's peak", report, record, to_record)
         settings, notes = settings_with_learned_peak(recordings, settings)
-    arguments = [(run, reference, settings, noise, i >= n_training) for i, run in enumerate(aligned)]
-    cleaned = in_pool(pool, "denoising runs", report, clean_run, arguments)
-    return _gathered(cleaned, inputs, reference, noise, settings, notes)
+    arguments = [(run, reference, settings, noise, False) for run in training]
+    arguments += [(run, reference, settings, noise, True) for run in test]
+    cleaned, n = tuple(in_pool(pool, "denoising runs", report, clean_run, arguments)), len(training)
+    return GatheredRuns(cleaned[:n], cleaned[n:], reference, noise, lead_s, settings, notes)
 
 
 def _align_and_clean(
@@ -173,22 +177,25 @@ def _align_and_clean(
     return clean_run(align_run(files, reference, noise, settings), reference, settings, noise, with_patterns)
 
 
-def _gathered(
-    cleaned: Sequence[CleanedRun],
-    inputs: DatasetFiles,
-    reference: Reference,
-    noise: Noise,
-    settings: PipelineSettings,
-    notes: tuple[str, ...] = (),
-) -> GatheredRuns:
+def parted(runs: Sequence[_T], inputs: DatasetFiles) -> tuple[tuple[_T, ...], tuple[_T, ...]]:
+    """Return the training runs of a data set, and its test runs.
+
+    Parameters
+    ----------
+    runs : sequence
+        Those of `inputs.training`, then those of `inputs.test`.
+    inputs : DatasetFiles
+    """
     n_training = len(inputs.training)
+    return tuple(runs[:n_training]), tuple(runs[n_training:])
+
+
+def cue_lead_of(inputs: DatasetFiles) -> float | None:
+    """Return the time from the cue to the onset of imagery in the test runs, the longest of them; None without cues.
+
+    Parameters
+    ----------
+    inputs : DatasetFiles
+    """
     leads_s = [lead_s for files in inputs.test if (lead_s := cue_lead_s(files.events)) is not None]
-    return GatheredRuns(
-        tuple(cleaned[:n_training]),
-        tuple(cleaned[n_training:]),
-        reference,
-        noise,
-        max(leads_s, default=None),
-        settings,
-        notes,
-    )
+    return max(leads_s, default=None)
