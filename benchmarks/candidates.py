@@ -53,7 +53,7 @@ def measure(n_candidates: int) -> dict[str, float]:
     unit = np.ones(N_UNITS, np.float32)
     layers = dict.fromkeys(LAYERS, LayerDecoder(np.empty((N_UNITS, 0), np.float32), 0 * unit, unit))
     start = time.perf_counter()
-    index = CategoryIndex(images, layers)
+    index = CategoryIndex(images, layers, search="shortlist")
     build_s = time.perf_counter() - start
     if index.n_ranked == n_candidates:
         raise SystemExit(f"{n_candidates} candidates are searched exactly; more are needed to compare")

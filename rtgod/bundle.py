@@ -34,8 +34,11 @@ from rtgod.preprocessing.noise_model import NoiseComponents, NoiseCovariance
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.settings import NotNegative, PipelineSettings
+from rtgod.text import composed
 
 _ARRAYS = "arrays.safetensors"
+#: Number of candidates up to which bundles without the setting `search` score every one.
+_EXACT_UP_TO = 100_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -348,12 +351,19 @@ def settings_of(folder: Path) -> PipelineSettings:
 
 
 def _settings_saved(header: Mapping[str, Any]) -> PipelineSettings:
-    """Read a bundle's settings; one from before crosstalk was limited has no limit, so that its journals replay."""
+    """Read a bundle's settings; what one of an older version does not say is as it was, so that its journals replay.
+
+    From before crosstalk was limited, there is no limit; from before the search was chosen by bytes, candidates beyond
+    `_EXACT_UP_TO` are sought on a shortlist.
+    """
     settings = PipelineSettings.model_validate(header["settings"])
-    if "most_crosstalk" in header["settings"].get("response", {}):
-        return settings
-    unlimited = settings.response.model_copy(update={"most_crosstalk": sys.float_info.max})
-    return settings.model_copy(update={"response": unlimited})
+    response, ranking = settings.response, settings.ranking
+    if "most_crosstalk" not in header["settings"].get("response", {}):
+        response = response.model_copy(update={"most_crosstalk": sys.float_info.max})
+    if "search" not in header["settings"].get("ranking", {}):
+        n_ranked = len(set(map(composed, ranking.candidates)) or header["candidates"])
+        ranking = ranking.model_copy(update={"search": "shortlist" if n_ranked > _EXACT_UP_TO else "exact"})
+    return settings.model_copy(update={"response": response, "ranking": ranking})
 
 
 def sha256_of(path: Path) -> str:

@@ -23,6 +23,7 @@ AtLeastOne = Annotated[int, Field(ge=1)]
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 Combination = Literal["fisher", "concatenated", "weighted"]
 Matching = Literal["zscored", "raw"]
+Search = Literal["auto", "exact", "shortlist"]
 
 #: Most errors in settings that a message lists, and most characters of a given value that it shows.
 _MOST_TOLD, _MOST_SHOWN = 3, 60
@@ -293,6 +294,11 @@ class RankingSettings(Settings):
     match: Matching = "zscored"
     #: Ids of the candidates that are ranked; empty for all candidates of the bundle.
     candidates: tuple[str, ...] = ()
+    #: Whether every candidate is scored and ranked, or the best 1,000 are sought on a shortlist, which needs
+    #: rtgod[large]: "auto" for a shortlist if the candidates' features take more than `exact_up_to_mb`, in units of 10⁶
+    #: bytes (4 for a unit of a candidate). Up to 3,072 candidates are always scored.
+    search: Search = "auto"
+    exact_up_to_mb: Positive = 512
     n_top: AtLeastOne = 10
 
 

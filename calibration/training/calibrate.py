@@ -247,7 +247,8 @@ def _summarise(
 ) -> CalibrationReport:
     layers, candidates = trained.layers, targets.candidates
     is_plain = CATEGORIES in layers
-    category_index = CategoryIndex(candidates.features, layers, plain=is_plain, match=settings.ranking.match)
+    match = settings.ranking.match
+    category_index = CategoryIndex(candidates.features, layers, plain=is_plain, match=match, search="exact")
     position = {category: i for i, category in enumerate(candidates.ids)}
     notes = [*warnings_at(trained.edges), *learned.notes, *targets.notes]
     alone = _shown_in_one(samples.categories, groups) if is_plain else {}

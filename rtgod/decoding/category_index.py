@@ -1,6 +1,6 @@
 """Ranking of candidates by decoded features: one pass over the candidates' features, limited by memory bandwidth.
 
-With more than `EXACT_UP_TO` candidates a shortlist is searched first, and only candidates on it are scored.
+Where the candidates' features are many, a shortlist is searched first, and only candidates on it are scored.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from rtgod.decoding.decoder import AnyLayerDecoder
 from rtgod.decoding.shortlist import CommonPart, Shortlist
 from rtgod.errors import InputError
 from rtgod.messages import Array, Features, Float32Array, Float64Array, Int32Array
-from rtgod.settings import Combination, Matching, RankingSettings
+from rtgod.settings import Combination, Matching, RankingSettings, Search
 from rtgod.text import composed
 
-#: Up to this number every candidate is scored; a shortlist is used for more.
-EXACT_UP_TO = 100_000
 #: Candidates of a shortlist that are scored, and how many of them are ranked. Further ranks would be wrong, as too many
-#: candidates that belong there are not on the shortlist.
+#: candidates that belong there are not on the shortlist. No more than are on a shortlist are always scored exactly.
 N_SHORTLISTED, N_RANKED = 3072, 1000
-#: Candidates that are standardised at a time, to bound memory.
+#: Candidates whose sums are added at a time to find what all have in common; their number changes the last digits.
 _PIECE = 20_000
+#: Bytes of the candidates' features that are standardised at a time: much less than a copy of all.
+_PIECE_BYTES = 2**23
 
 
 class CategoryIndex:
@@ -51,6 +51,11 @@ class CategoryIndex:
         over the two units of two categories could only be 1 or −1.
     match : {"zscored", "raw"}
         Whether both sides are z-scored before they are correlated, or correlated as they are; not for `plain`.
+    search : {"auto", "exact", "shortlist"}
+        Whether every candidate is scored, or those on a shortlist; "auto" for a shortlist if the features of those that
+        are ranked take more than `exact_up_to_mb`. Up to `N_SHORTLISTED` candidates are always scored exactly.
+    exact_up_to_mb : float
+        In units of 10⁶ bytes.
 
     Attributes
     ----------
@@ -58,14 +63,14 @@ class CategoryIndex:
         Names of the layers of `candidates`, in their order.
     n_candidates : int
     n_ranked : int
-        Number of candidates in a ranking: all of them, or `N_RANKED` if there are more than `EXACT_UP_TO`.
+        Number of candidates in a ranking: all of them, or `N_RANKED` from a shortlist.
     positions : ndarray of shape (n_candidates,), int32
         Rows of `candidates` that are ranked; rankings list candidates by these numbers.
 
     Raises
     ------
     MissingDependencyError
-        If there are more than `EXACT_UP_TO` candidates and FAISS is not installed.
+        If a shortlist is to be searched and FAISS is not installed.
     """
 
     def __init__(
@@ -77,6 +82,8 @@ class CategoryIndex:
         positions: Int32Array | None = None,
         plain: bool = False,
         match: Matching = "zscored",
+        search: Search = "auto",
+        exact_up_to_mb: float = RankingSettings().exact_up_to_mb,
     ) -> None:
         self._plain, self._raw = plain, match == "raw" and not plain
         self._moments = [layers[name] for name in candidates]
@@ -91,8 +98,9 @@ class CategoryIndex:
         self._profiles = None
         if combine == "concatenated" and not plain:
             self._profiles = np.empty((self.n_candidates, 2, len(self.layers)))
-        for start in range(0, self.n_candidates, _PIECE):
-            piece = slice(start, start + _PIECE)
+        step = max(_PIECE_BYTES // self._rows[:1].nbytes, 1) if self.n_candidates else 1
+        for start in range(0, self.n_candidates, step):
+            piece = slice(start, start + step)
             piece_features = {name: features[self.positions[piece]] for name, features in candidates.items()}
             if plain:
                 self._rows[piece] = np.concatenate(list(piece_features.values()), axis=1)
@@ -102,7 +110,8 @@ class CategoryIndex:
             if self._profiles is not None:
                 self._profiles[piece] = profiles(units)
         self.n_ranked, self._shortlist, self._common = self.n_candidates, None, None
-        if self.n_candidates > EXACT_UP_TO:
+        is_large = search == "shortlist" or (search == "auto" and self._rows.nbytes > 1e6 * exact_up_to_mb)
+        if is_large and self.n_candidates > N_SHORTLISTED:
             self.n_ranked = min(N_RANKED, self.n_candidates)
             if self._raw:
                 self._common = CommonPart(self.n_candidates, self._similar, self._ends, _PIECE)
@@ -282,7 +291,8 @@ def index_categories(
         )
     positions = positions_of(settings.candidates, candidate_ids) if settings.candidates else None
     matched = {name: candidates[name] for name in names}
-    return CategoryIndex(matched, layers, settings.combine, weights, positions, plain, settings.match)
+    kind = settings.combine, weights, positions, plain, settings.match, settings.search, settings.exact_up_to_mb
+    return CategoryIndex(matched, layers, *kind)
 
 
 def check_matching(settings: RankingSettings, plain: bool) -> None:

@@ -163,6 +163,7 @@ def _faiss() -> ModuleType:
     except ImportError as error:
         raise MissingDependencyError(
             "so many candidates are searched with FAISS, which is not installed; run: python -m pip install "
-            "'rtgod[large]' (or rank fewer: settings [ranking] candidates)"
+            "'rtgod[large]' (or rank fewer: settings [ranking] candidates; or score every one, which takes longer: "
+            'search = "exact")'
         ) from error
     return faiss

@@ -4,17 +4,15 @@ import numpy as np
 import pytest
 
 from benchmarks import candidates
-from rtgod.decoding import category_index
 
 pytest.importorskip("faiss")
 
 
 @pytest.fixture
 def small(monkeypatch):
-    """A fiftieth of the images, and as many as are searched by a shortlist."""
+    """A fiftieth of the images."""
     for name, value in {"N_UNITS": 48, "N_QUERIES": 20}.items():
         monkeypatch.setattr(candidates, name, value)
-    monkeypatch.setattr(category_index, "EXACT_UP_TO", 10_000)
 
 
 @pytest.mark.usefixtures("small")

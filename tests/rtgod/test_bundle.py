@@ -356,6 +356,25 @@ def test_a_bundle_from_before_crosstalk_was_limited_has_no_limit_and_others_keep
     assert DecoderBundle.load(again).settings == settings_of(folder)
 
 
+@pytest.mark.parametrize(
+    ("n_most", "candidates", "search"),
+    [(7, (), "exact"), (6, (), "shortlist"), (2, ("n00000001", "n00000005", "n00000001"), "exact")],
+)
+def test_a_bundle_from_before_the_search_was_a_setting_is_searched_by_the_number_of_candidates(
+    folder, monkeypatch, n_most, candidates, search
+):
+    assert DecoderBundle.load(folder).settings.ranking.search == "auto"
+
+    def of_before(header):
+        ranking = {k: v for k, v in header["settings"]["ranking"].items() if k not in ("search", "exact_up_to_mb")}
+        return header | {"settings": header["settings"] | {"ranking": ranking | {"candidates": candidates}}}
+
+    edit(folder, header=of_before)
+    monkeypatch.setattr("rtgod.bundle._EXACT_UP_TO", n_most)
+    for settings in (DecoderBundle.load(folder).settings, settings_of(folder)):
+        assert (settings.ranking.search, settings.ranking.candidates) == (search, candidates)
+
+
 def test_a_bundle_from_before_weights_and_confidence_can_be_read(folder):
     edit(folder, header=lambda header: {k: header[k] for k in header if k not in ("layer_weights", "confidence")})
     bundle = DecoderBundle.load(folder)

@@ -255,10 +255,9 @@ N_MANY = 20_000
 
 
 @pytest.fixture
-def few_are_many(monkeypatch):
+def few_are_many():
     """Shortlists as for a million candidates, at a size that is built in a second."""
     pytest.importorskip("faiss")
-    monkeypatch.setattr(category_index, "EXACT_UP_TO", N_MANY - 1)
 
 
 def many(n_queries=20, profile=1):
@@ -289,7 +288,7 @@ def many(n_queries=20, profile=1):
 @pytest.mark.parametrize("combine", ["fisher", "concatenated", "weighted"])
 def test_a_shortlist_finds_the_best_of_many_with_their_exact_scores(combine, match):
     layers, candidates, queries = many(profile=np.float32(20 if match == "raw" else 1))
-    index = CategoryIndex(candidates, layers, combine, {"a": 0.9, "b": 0.1}, match=match)
+    index = CategoryIndex(candidates, layers, combine, {"a": 0.9, "b": 0.1}, match=match, search="shortlist")
     assert (index.n_candidates, index.n_ranked) == (N_MANY, category_index.N_RANKED)
     found = 0
     for features in queries:
@@ -310,7 +309,7 @@ def test_a_shortlist_finds_the_best_of_many_with_their_exact_scores(combine, mat
 def test_taking_out_what_candidates_share_changes_no_order():
     layers, candidates, queries = many(5, profile=np.float32(20))
     for combine in ("fisher", "concatenated"):
-        index = CategoryIndex(candidates, layers, combine, match="raw")
+        index = CategoryIndex(candidates, layers, combine, match="raw", search="shortlist")
         vectors = index._vectors(np.arange(N_MANY, dtype=np.int32))
         for features in queries:
             best = np.argsort(-index.scores(features), kind="stable")[:10]
@@ -352,7 +351,7 @@ def test_threads_change_no_byte_of_a_shortlist_s_ranking(match):
             numba.set_num_threads(n_threads)
             faiss.omp_set_num_threads(n_threads)
             with threadpool_limits(n_threads, user_api="blas"):
-                index = CategoryIndex(candidates, layers, match=match)
+                index = CategoryIndex(candidates, layers, match=match, search="shortlist")
                 results.append([part.tobytes() for features in queries for part in index.rank(features)])
                 vectors = index._vectors(np.arange(5000, dtype=np.int32)), index._vector(index._query(queries[0]))
                 results[-1] += [vector.tobytes() for vector in vectors]
@@ -367,7 +366,7 @@ def test_equal_candidates_of_a_shortlist_keep_their_order():
     layers, candidates, _ = many(1)
     for features in candidates.values():
         features[[700, 9000, 15_000]] = features[3]
-    index = CategoryIndex(candidates, layers, positions=np.arange(N_MANY, dtype=np.int32))
+    index = CategoryIndex(candidates, layers, positions=np.arange(N_MANY, dtype=np.int32), search="shortlist")
     order, _ = index.rank(Features(0, {name: features[3] for name, features in candidates.items()}))
     assert list(order[:4]) == [3, 700, 9000, 15_000]
 
@@ -384,9 +383,42 @@ def test_without_faiss_few_candidates_are_ranked_and_many_say_what_is_missing(
 
     monkeypatch.setattr(builtins, "__import__", without_faiss)
     assert CategoryIndex(candidates, layers).rank(features)[0].size == N_CANDIDATES
-    monkeypatch.setattr(category_index, "EXACT_UP_TO", N_CANDIDATES - 1)
+    monkeypatch.setattr(category_index, "N_SHORTLISTED", N_CANDIDATES - 1)
     with pytest.raises(MissingDependencyError, match=r"pip install .rtgod\[large\]"):
-        CategoryIndex(candidates, layers)
+        CategoryIndex(candidates, layers, search="shortlist")
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_candidates_are_searched_exactly_up_to_a_number_of_bytes_or_as_the_settings_say():
+    layers, candidates, queries = many(1)
+    size_mb = sum(features.nbytes for features in candidates.values()) / 1e6
+
+    def ranked(n=N_MANY, **ranking):
+        some = {name: features[:n] for name, features in candidates.items()}
+        settings = RankingSettings(**ranking)
+        return index_categories(settings, layers, [str(i) for i in range(n)], some, None).rank(queries[0])[0].size
+
+    assert ranked() == N_MANY
+    assert ranked(exact_up_to_mb=size_mb) == N_MANY
+    assert ranked(exact_up_to_mb=0.99 * size_mb) == category_index.N_RANKED
+    assert ranked(search="exact", exact_up_to_mb=0.01) == N_MANY
+    assert ranked(search="shortlist") == category_index.N_RANKED
+    # A shortlist that holds all would only leave out ranks.
+    for search in ("auto", "shortlist"):
+        assert ranked(category_index.N_SHORTLISTED, search=search, exact_up_to_mb=0.01) == category_index.N_SHORTLISTED
+    # Only those that are ranked count.
+    few = tuple(map(str, range(category_index.N_SHORTLISTED + 1)))
+    assert ranked(candidates=few, exact_up_to_mb=0.9 * size_mb) == len(few)
+
+
+def test_candidates_standardised_piece_by_piece_have_the_same_bytes(monkeypatch, layers, candidates, features):
+    for combine, match in (("fisher", "zscored"), ("concatenated", "zscored"), ("concatenated", "raw")):
+        whole = CategoryIndex(candidates, layers, combine, match=match)
+        with monkeypatch.context() as patch:
+            patch.setattr(category_index, "_PIECE_BYTES", 3 * whole._rows[:1].nbytes + 1)
+            pieces = CategoryIndex(candidates, layers, combine, match=match)
+        assert pieces._rows.tobytes() == whole._rows.tobytes()
+        assert pieces.scores(features).tobytes() == whole.scores(features).tobytes()
 
 
 def test_of_plain_categories_each_has_its_own_unit():
