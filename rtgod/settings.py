@@ -295,10 +295,10 @@ class RankingSettings(Settings):
     #: Ids of the candidates that are ranked; empty for all candidates of the bundle.
     candidates: tuple[str, ...] = ()
     #: Whether every candidate is scored and ranked, or the best 1,000 are sought on a shortlist, which needs
-    #: rtgod[large]: "auto" for a shortlist if the candidates' features take more than `exact_up_to_mb`, in units of 10⁶
-    #: bytes (4 for a unit of a candidate). Up to 3,072 candidates are always scored.
+    #: rtgod[large]: "auto" for a shortlist if the candidates take more than `exact_up_to_mb`, in units of 10⁶ bytes: 4
+    #: for each unit of each, and 2,048 for each one's place. Up to 3,072 candidates are always scored.
     search: Search = "auto"
-    exact_up_to_mb: Positive = 512
+    exact_up_to_mb: Positive = 600
     n_top: AtLeastOne = 10
 
 

@@ -23,6 +23,8 @@ from rtgod.text import composed
 N_SHORTLISTED, N_RANKED = 3072, 1000
 #: Candidates whose sums are added at a time to find what all have in common; their number changes the last digits.
 _PIECE = 20_000
+#: Combining, sorting and passing on a candidate's score takes about as long as reading this many bytes of features.
+_BYTES_A_SCORE = 2048
 #: Bytes of the candidates' features that are standardised at a time: much less than a copy of all.
 _PIECE_BYTES = 2**23
 
@@ -52,10 +54,10 @@ class CategoryIndex:
     match : {"zscored", "raw"}
         Whether both sides are z-scored before they are correlated, or correlated as they are; not for `plain`.
     search : {"auto", "exact", "shortlist"}
-        Whether every candidate is scored, or those on a shortlist; "auto" for a shortlist if the features of those that
-        are ranked take more than `exact_up_to_mb`. Up to `N_SHORTLISTED` candidates are always scored exactly.
+        Whether every candidate is scored, or those on a shortlist; "auto" for a shortlist if scoring every one
+        means more than `exact_up_to_mb`. Up to `N_SHORTLISTED` candidates are always scored exactly.
     exact_up_to_mb : float
-        In units of 10⁶ bytes.
+        Size of the features, and `_BYTES_A_SCORE` for each candidate, in units of 10⁶ bytes.
 
     Attributes
     ----------
@@ -110,8 +112,9 @@ class CategoryIndex:
             if self._profiles is not None:
                 self._profiles[piece] = profiles(units)
         self.n_ranked, self._shortlist, self._common = self.n_candidates, None, None
-        is_large = search == "shortlist" or (search == "auto" and self._rows.nbytes > 1e6 * exact_up_to_mb)
-        if is_large and self.n_candidates > N_SHORTLISTED:
+        is_large = self._rows.nbytes + self.n_candidates * _BYTES_A_SCORE > 1e6 * exact_up_to_mb
+        is_short = search == "shortlist" or (search == "auto" and is_large)
+        if is_short and self.n_candidates > N_SHORTLISTED:
             self.n_ranked = min(N_RANKED, self.n_candidates)
             if self._raw:
                 self._common = CommonPart(self.n_candidates, self._similar, self._ends, _PIECE)
