@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from rtgod.candidates import FORMAT, HEADER, Candidate, bundle_id_of, candidates_of, read_header
 from rtgod.decoding.category_index import CategoryIndex, index_categories
@@ -34,6 +34,7 @@ from rtgod.preprocessing.noise_model import NoiseComponents, NoiseCovariance
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.settings import NotNegative, PipelineSettings
+from rtgod.stored_arrays import read_arrays
 from rtgod.text import composed
 
 _ARRAYS = "arrays.safetensors"
@@ -56,7 +57,8 @@ class DecoderBundle:
     layers : mapping of str to LayerDecoder or SparseLayerDecoder
     candidates : tuple of Candidate
     candidate_features : mapping of str to ndarray of shape (n_candidates, n_units), float32
-        Category features per layer, in units of the network's activations.
+        Category features per layer, in units of the network's activations; of a loaded bundle they stay in its file,
+        and are read as they are used.
     noise : Noise
     settings : PipelineSettings
         Settings with which the training samples were computed.
@@ -182,7 +184,7 @@ class DecoderBundle:
                 f"{str(header.get('sha256'))[:12]}…; the file was altered or cut short: copy it again or recalibrate"
             )
         try:
-            return cls._assemble(header, load_file(folder / _ARRAYS))
+            return cls._assemble(header, read_arrays(folder / _ARRAYS, lambda name: name.endswith("/candidates")))
         except (KeyError, TypeError, ValueError, ValidationError, SafetensorError) as error:
             raise BundleError(f"bundle {folder}: {HEADER} and {_ARRAYS} do not fit together ({error})") from error
 

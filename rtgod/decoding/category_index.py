@@ -25,8 +25,8 @@ N_SHORTLISTED, N_RANKED = 3072, 1000
 _PIECE = 20_000
 #: Combining, sorting and passing on a candidate's score takes about as long as reading this many bytes of features.
 _BYTES_A_SCORE = 2048
-#: Bytes of the candidates' features that are standardised at a time: much less than a copy of all.
-_PIECE_BYTES = 2**23
+#: Bytes of the candidates' features that are standardised at a time: few enough for the processor's cache.
+_PIECE_BYTES = 2**20
 
 
 class CategoryIndex:

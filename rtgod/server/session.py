@@ -116,7 +116,8 @@ class Session:
     """
 
     def __init__(self, bundle: DecoderBundle | None, settings: PipelineSettings | None = None) -> None:
-        self.bundle = bundle
+        # The index holds what it needs of the candidates' features; a second copy would double a server's memory.
+        self.bundle = dataclasses.replace(bundle, candidate_features={}) if bundle else None
         self._settings = bundle.settings if bundle else settings or PipelineSettings()
         if bundle:
             check_reference(bundle.reference, self._settings.motion)

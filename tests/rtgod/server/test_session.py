@@ -11,6 +11,7 @@ import numba
 import numpy as np
 import pytest
 
+from rtgod.bundle import DecoderBundle
 from rtgod.errors import RefusedError
 from rtgod.fit import Training
 from rtgod.journal.journal import JournalWriter, read_journal
@@ -420,3 +421,15 @@ def test_other_processes_replay_the_same_bytes_from_disk_with_one_thread_and_wit
         assert done.returncode == 0, done.stderr
         digests[n_threads] = done.stdout.split()
     assert digests["1"] == digests["2"] == digests["here"]
+
+
+def test_a_session_holds_its_candidates_once(bundle, tmp_path):
+    """A loaded bundle's features stay in its file, and a session lets go of them once they are indexed."""
+    bundle.save(tmp_path / "bundle")
+    loaded = DecoderBundle.load(tmp_path / "bundle")
+    for name, features in loaded.candidate_features.items():
+        assert not features.flags.owndata
+        np.testing.assert_array_equal(features, bundle.candidate_features[name])
+    session = Session(loaded)
+    assert not session.bundle.candidate_features
+    assert session.hello().n_candidates == small.N_CANDIDATES
