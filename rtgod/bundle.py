@@ -22,7 +22,7 @@ from rtgod.candidates import FORMAT, HEADER, Candidate, bundle_id_of, candidates
 from rtgod.decoding.category_index import CategoryIndex, index_categories
 from rtgod.decoding.chances import Chances, Judge
 from rtgod.decoding.confidence import Confidence
-from rtgod.decoding.decoder import AnyLayerDecoder, Decoder, LayerDecoder, SparseLayerDecoder
+from rtgod.decoding.decoder import AnyLayerDecoder, Decoder, DenseLayerDecoder, LayerDecoder, SparseLayerDecoder
 from rtgod.errors import BundleError, what_went_wrong
 from rtgod.events.table import label_of
 from rtgod.files import appearing_whole
@@ -38,6 +38,8 @@ from rtgod.stored_arrays import read_arrays
 from rtgod.text import composed
 
 _ARRAYS = "arrays.safetensors"
+#: Forms in which the header lists layers; the others are in dual form. Older bundles list none as dense.
+_FORMS: dict[str, type[AnyLayerDecoder]] = {"sparse": SparseLayerDecoder, "dense": DenseLayerDecoder}
 #: Number of candidates up to which bundles without the setting `search` score every one.
 _EXACT_UP_TO = 100_000
 
@@ -51,10 +53,10 @@ class DecoderBundle:
     reference : Reference
         Template, its affine, and the decoder's voxels.
     patterns : ndarray of shape (n_samples, n_voxels), float32
-        Training samples, z-scored with `voxel_mean` and `voxel_sd`; n_samples is 0 if every layer is sparse.
+        Training samples, z-scored with `voxel_mean` and `voxel_sd`; n_samples is 0 if no layer is in dual form.
     voxel_mean, voxel_sd : ndarray of shape (n_voxels,), float32
         Mean and standard deviation of each voxel over the training samples, in percent signal change.
-    layers : mapping of str to LayerDecoder or SparseLayerDecoder
+    layers : mapping of str to LayerDecoder, DenseLayerDecoder or SparseLayerDecoder
     candidates : tuple of Candidate
     candidate_features : mapping of str to ndarray of shape (n_candidates, n_units), float32
         Category features per layer, in units of the network's activations; of a loaded bundle they stay in its file,
@@ -142,7 +144,10 @@ class DecoderBundle:
                     "rtgod_bundle": FORMAT,
                     "sha256": sha256_of(unfinished / _ARRAYS),
                     "layers": list(self.layers),
-                    "sparse": [name for name, layer in self.layers.items() if isinstance(layer, SparseLayerDecoder)],
+                    **{
+                        form: [name for name, layer in self.layers.items() if isinstance(layer, kind)]
+                        for form, kind in _FORMS.items()
+                    },
                     "noise": [part for part in ("shape", "courses") if getattr(self.noise, part)],
                     "candidates": [[c.category_id, c.name] for c in self.candidates],
                     "layer_weights": self.layer_weights and dict(self.layer_weights),
@@ -267,7 +272,8 @@ class DecoderBundle:
 
     @classmethod
     def _assemble(cls, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> DecoderBundle:
-        layers = {name: _layer_of(name, name in header["sparse"], arrays) for name in header["layers"]}
+        kinds = {name: kind for form, kind in _FORMS.items() for name in header.get(form, ())}
+        layers = {name: _layer_of(name, kinds.get(name, LayerDecoder), arrays) for name in header["layers"]}
         bundle = cls(
             reference=Reference(arrays["template"], arrays["affine"], arrays["voxels"]),
             patterns=arrays["patterns"],
@@ -311,6 +317,8 @@ class DecoderBundle:
                 shapes |= {f"{name}/starts": (n_units + 1,), f"{name}/voxels": (n_weights,)}
                 shapes[f"{name}/weights"] = (n_weights,)
                 dtypes |= {f"{name}/starts": "int32", f"{name}/voxels": "int32"}
+            elif isinstance(layer, DenseLayerDecoder):
+                shapes[f"{name}/weights"] = (n_units, n_voxels)
             else:
                 shapes[f"{name}/dual"] = (n_units, n_samples)
             shapes |= {f"{name}/unit_mean": (n_units,), f"{name}/unit_sd": (n_units,)}
@@ -388,8 +396,7 @@ def _training_of(header: Mapping[str, Any]) -> Training:
     return Training((str(header["provenance"].get("subject", "")),))
 
 
-def _layer_of(name: str, sparse: bool, arrays: Mapping[str, Array]) -> AnyLayerDecoder:
-    kind = SparseLayerDecoder if sparse else LayerDecoder
+def _layer_of(name: str, kind: type[AnyLayerDecoder], arrays: Mapping[str, Array]) -> AnyLayerDecoder:
     return kind(**{field.name: arrays[f"{name}/{field.name}"] for field in fields(kind)})
 
 

@@ -1,7 +1,8 @@
-"""All-voxel ridge regression in dual form: one kernel between training samples serves every unit of every layer.
+"""All-voxel ridge regression: one kernel between training samples serves every unit of every layer.
 
 With fewer samples than voxels the kernel is the small side: it is decomposed once for all units. The weights factorise
-into training patterns and dual coefficients, which is also how the server stores and applies them.
+into training patterns and dual coefficients, which is also how the server stores and applies them. With more samples
+than voxels the small side is the product of the voxels, and the same minimum is found from it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -32,8 +34,8 @@ class Gram(NamedTuple):
     z : ndarray of shape (n_samples, n_features)
         Z-scored with `mean` and `scale`, of shape (n_features,).
     mean, scale : ndarray
-    kernel : ndarray of shape (n_samples, n_samples)
-        Dot products of `z`.
+    kernel : ndarray of shape (n_samples, n_samples), or (n_features, n_features) if that is smaller
+        Dot products of the rows of `z`, or of its columns.
     """
 
     z: Array
@@ -50,14 +52,19 @@ class Gram(NamedTuple):
         X : ndarray of shape (n_samples, n_features)
         """
         z, mean, scale = standardised(X)
-        return cls(z, mean, scale, z @ z.T)
+        return cls(z, mean, scale, z @ z.T if len(z) <= z.shape[1] else z.T @ z)
+
+    @property
+    def is_of_samples(self) -> bool:
+        """Whether the kernel is of samples, and not of features."""
+        return len(self.z) <= self.z.shape[1]
 
 
 class DualRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
-    """Ridge regression on z-scored samples and targets, solved in the space of samples.
+    """Ridge regression on z-scored samples and targets, solved among samples, or features if they are fewer.
 
-    The minimiser of ‖Yz − Xz W‖² + alpha ‖W‖² is W = Xzᵀ (Xz Xzᵀ + alpha I)⁻¹ Yz (Saunders et al. 1998); centring both
-    sides leaves the intercept unpenalised.
+    The minimiser of ‖Yz − Xz W‖² + alpha ‖W‖² is W = Xzᵀ (Xz Xzᵀ + alpha I)⁻¹ Yz (Saunders et al. 1998), which equals
+    (Xzᵀ Xz + alpha I)⁻¹ Xzᵀ Yz; centring both sides leaves the intercept unpenalised.
 
     Parameters
     ----------
@@ -68,7 +75,10 @@ class DualRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
     ----------
     X_fit_ : ndarray of shape (n_samples, n_features)
         Z-scored training samples.
-    dual_coef_ : ndarray of shape (n_samples, n_targets)
+    dual_coef_ : ndarray of shape (n_samples, n_targets), or None
+        None if there are more samples than features.
+    coef_ : ndarray of shape (n_features, n_targets)
+        The weights W.
     x_mean_, x_scale_ : ndarray of shape (n_features,)
     y_mean_, y_scale_ : ndarray of shape (n_targets,)
         Means and standard deviations (ddof = 1); a constant column has scale 1.
@@ -103,8 +113,15 @@ class DualRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         targets, self.y_mean_, self.y_scale_ = standardised(y.reshape(len(y), -1))
         kernel = samples.kernel.copy()
         kernel[np.diag_indices_from(kernel)] += self.alpha
-        self.dual_coef_ = np.linalg.solve(kernel, targets)
+        self.dual_coef_ = _solved(kernel, targets) if samples.is_of_samples else None
+        self._coef = None if samples.is_of_samples else _solved(kernel, samples.z.T @ targets)
         return self
+
+    @property
+    def coef_(self) -> Array:
+        """The weights W; see the class."""
+        check_is_fitted(self)
+        return self.X_fit_.T @ self.dual_coef_ if self._coef is None else self._coef
 
     def predict(self, X: Array) -> Array:
         """Predict targets.
@@ -115,8 +132,7 @@ class DualRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))
-        similarity = ((X - self.x_mean_) / self.x_scale_) @ self.X_fit_.T
-        predicted = similarity @ self.dual_coef_ * self.y_scale_ + self.y_mean_
+        predicted = predict_layers({"": self}, X)[""]
         return predicted[:, 0] if self._flat else predicted
 
 
@@ -147,9 +163,13 @@ class LeaveOneRunOut:
         for row, run in enumerate(runs):
             rows.setdefault(run, []).append(row)
         self._runs = [np.array(of_run) for of_run in rows.values()]
-        values, self._vectors = np.linalg.eigh(Gram.of(X).kernel.astype(np.float64))
+        samples = Gram.of(X)
+        values, vectors = np.linalg.eigh(samples.kernel.astype(np.float64))
         # A kernel of centred samples has one eigenvalue of zero, up to rounding.
         self._values = np.maximum(values, 0)
+        # The fit's matrix is vectors · lengths / (values + penalty) · vectorsᵀ.
+        self._vectors = vectors if samples.is_of_samples else samples.z @ vectors
+        self._lengths = self._values if samples.is_of_samples else np.ones(len(values))
 
     def predict(self, Y: Array, penalty: float) -> Float64Array:
         """Predict `Y`, each sample from runs that it is not part of.
@@ -187,7 +207,7 @@ class LeaveOneRunOut:
         mean = Y.mean(axis=0)
         rotated = self._vectors.T @ (Y - mean)
         for penalty in penalties:
-            share = self._values / (self._values + penalty)
+            share = self._lengths / (self._values + penalty)
             residuals = Y - mean - self._vectors @ (share[:, np.newaxis] * rotated)
             for rows in self._runs:
                 block = (self._vectors[rows] * share) @ self._vectors[rows].T + 1 / len(Y)
@@ -220,5 +240,16 @@ def predict_layers(models: Mapping[str, DualRidge], X: Array) -> dict[str, Array
     X : ndarray of shape (n_samples, n_voxels)
     """
     shared = next(iter(models.values()))
-    similarity = ((X - shared.x_mean_) / shared.x_scale_) @ shared.X_fit_.T
+    z = (X - shared.x_mean_) / shared.x_scale_
+    if shared.dual_coef_ is None:
+        return {name: z @ model.coef_ * model.y_scale_ + model.y_mean_ for name, model in models.items()}
+    similarity = z @ shared.X_fit_.T
     return {name: similarity @ model.dual_coef_ * model.y_scale_ + model.y_mean_ for name, model in models.items()}
+
+
+def _solved(matrix: Array, right: Array) -> Array:
+    """Solve `matrix @ x = right`; the matrix is symmetric, and positive definite but for rounding."""
+    try:
+        return cho_solve(cho_factor(matrix, check_finite=False), right, check_finite=False)
+    except LinAlgError:
+        return np.linalg.solve(matrix, right)

@@ -18,7 +18,14 @@ from calibration.decoders.settings import DecoderSettings
 from calibration.decoders.sparse import SparseDecoder
 from calibration.parallel.progress import Report
 from calibration.training.penalty_choice import Edge, edge_of
-from rtgod.decoding.decoder import AnyLayerDecoder, Decoder, LayerDecoder, SparseLayerDecoder
+from rtgod.decoding.decoder import (
+    AnyLayerDecoder,
+    Decoder,
+    DenseLayerDecoder,
+    LayerDecoder,
+    SparseLayerDecoder,
+    is_dense_smaller,
+)
 from rtgod.errors import InputError
 from rtgod.messages import Float32Array, Float64Array
 
@@ -35,9 +42,9 @@ class Trained:
     Attributes
     ----------
     patterns : ndarray of shape (n_samples, n_voxels), float32
-        Training samples, z-scored with `voxel_mean` and `voxel_sd`; empty, (0, n_voxels), if the layers are sparse.
+        Training samples, z-scored with `voxel_mean` and `voxel_sd`; empty, (0, n_voxels), if no layer is in dual form.
     voxel_mean, voxel_sd : ndarray of shape (n_voxels,), float32
-    layers : mapping of str to LayerDecoder or SparseLayerDecoder
+    layers : mapping of str to LayerDecoder, DenseLayerDecoder or SparseLayerDecoder
     penalties : mapping of str to float or None
         Penalty of each layer; None if each voxel has its own.
     held_out : mapping of str to ndarray of shape (n_samples, n_units), float64
@@ -140,11 +147,12 @@ def _train_ridge(
         report("fitting", done, n_steps)
     models = fit_layers(X, Y, penalties)
     any_model = next(iter(models.values()))
+    is_dense = is_dense_smaller(*X.shape, sum(values.shape[1] for values in Y.values()))
     return Trained(
-        patterns=any_model.X_fit_.astype(np.float32),
+        patterns=any_model.X_fit_.astype(np.float32)[: 0 if is_dense else None],
         voxel_mean=any_model.x_mean_.astype(np.float32),
         voxel_sd=any_model.x_scale_.astype(np.float32),
-        layers={layer: _dual_layer(model) for layer, model in models.items()},
+        layers={layer: _ridge_layer(model, is_dense=is_dense) for layer, model in models.items()},
         penalties=penalties,
         held_out=held_out,
         edges={layer: edge for layer, penalty in penalties.items() if (edge := edge_of(penalty, X.shape[1]))},
@@ -230,12 +238,11 @@ def _numbered(runs: Sequence[Hashable]) -> list[int]:
     return [numbers[run] for run in runs]
 
 
-def _dual_layer(model: DualRidge) -> LayerDecoder:
-    return LayerDecoder(
-        dual=np.ascontiguousarray(model.dual_coef_.T, np.float32),
-        unit_mean=model.y_mean_.astype(np.float32),
-        unit_sd=model.y_scale_.astype(np.float32),
-    )
+def _ridge_layer(model: DualRidge, *, is_dense: bool) -> LayerDecoder | DenseLayerDecoder:
+    moments = model.y_mean_.astype(np.float32), model.y_scale_.astype(np.float32)
+    if is_dense:
+        return DenseLayerDecoder(np.ascontiguousarray(model.coef_.T, np.float32), *moments)
+    return LayerDecoder(np.ascontiguousarray(model.dual_coef_.T, np.float32), *moments)
 
 
 def _sparse_layer(model: SparseDecoder) -> SparseLayerDecoder:

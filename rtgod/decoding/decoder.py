@@ -1,8 +1,9 @@
 """Decoding of a pattern into features: one or two products per layer, limited by memory, equal for any thread count.
 
-The decoder of a layer is linear, in one of two forms. In dual form it is a pattern's similarity to every training
-pattern, times dual coefficients; in sparse form each unit has weights for a few voxels of its own. Each output is one
-dot product that one thread computes from end to end, so the number of threads changes only the time.
+The decoder of a layer is linear, in one of three forms. In dual form it is a pattern's similarity to every training
+pattern, times dual coefficients; in dense form each unit has a weight for every voxel, fewer numbers where training
+patterns are many; in sparse form each unit has weights for a few voxels of its own. Each output is one dot product that
+one thread computes from end to end, so the number of threads changes only the time.
 """
 
 from __future__ import annotations
@@ -39,6 +40,28 @@ class LayerDecoder:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class DenseLayerDecoder:
+    """Linear regression onto one layer's units, each predicted from every voxel.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_units, n_voxels), float32
+        Weights, for z-scored patterns and features.
+    unit_mean, unit_sd : ndarray of shape (n_units,), float32
+        Mean and standard deviation of the training samples' features, in units of the network's activations.
+    """
+
+    weights: Float32Array
+    unit_mean: Float32Array
+    unit_sd: Float32Array
+
+    @property
+    def n_units(self) -> int:
+        """Number of units that are decoded."""
+        return self.weights.shape[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SparseLayerDecoder:
     """Linear regression onto one layer's units, each predicted from some of the voxels.
 
@@ -66,7 +89,20 @@ class SparseLayerDecoder:
         return self.unit_mean.shape[0]
 
 
-AnyLayerDecoder = LayerDecoder | SparseLayerDecoder
+AnyLayerDecoder = LayerDecoder | DenseLayerDecoder | SparseLayerDecoder
+
+
+def is_dense_smaller(n_samples: int, n_voxels: int, n_units: int) -> bool:
+    """Return whether the weights of all layers are fewer numbers than their dual form, and so quicker to pass over.
+
+    Parameters
+    ----------
+    n_samples, n_voxels : int
+        Shape of the training patterns, which all layers in dual form share.
+    n_units : int
+        Number of units of all layers.
+    """
+    return n_voxels * n_units < n_samples * (n_voxels + n_units)
 
 
 class Decoder:
@@ -75,10 +111,10 @@ class Decoder:
     Parameters
     ----------
     patterns : ndarray of shape (n_samples, n_voxels), float32
-        The training patterns, z-scored; n_samples may be 0 if every layer is sparse.
+        The training patterns, z-scored; n_samples may be 0 if no layer is in dual form.
     voxel_mean, voxel_sd : ndarray of shape (n_voxels,), float32
         Mean and standard deviation with which the patterns were z-scored.
-    layers : mapping of str to LayerDecoder or SparseLayerDecoder
+    layers : mapping of str to LayerDecoder, DenseLayerDecoder or SparseLayerDecoder
     """
 
     def __init__(
@@ -111,6 +147,8 @@ class Decoder:
             units = np.empty(layer.n_units, np.float32)
             if isinstance(layer, SparseLayerDecoder):
                 sparse_rows_dot(layer.starts, layer.voxels, layer.weights, z, units)
+            elif isinstance(layer, DenseLayerDecoder):
+                rows_dot(layer.weights, z, units)
             else:
                 rows_dot(layer.dual, similarity, units)
             decoded[name] = units * layer.unit_sd + layer.unit_mean

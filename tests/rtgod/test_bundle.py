@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from rtgod.bundle import DecoderBundle, settings_of, sha256_of
 from rtgod.decoding.chances import Chances, Presence, Weight
-from rtgod.decoding.decoder import LayerDecoder, SparseLayerDecoder
+from rtgod.decoding.decoder import DenseLayerDecoder, LayerDecoder, SparseLayerDecoder
 from rtgod.errors import BundleError, InputError
 from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.noise_model import NoiseComponents
@@ -23,10 +23,12 @@ from tests import small
 def mixed():
     """A bundle with layers of either form."""
     made, sparse = small.bundle(), small.sparse_layer_decoder(6, small.N_VOXELS)
+    dense = DenseLayerDecoder(small.normal(5, small.N_VOXELS, seed=3), small.normal(5), np.ones(5, np.float32))
+    features = {"sparse": small.normal(small.N_CANDIDATES, 6), "dense": small.normal(small.N_CANDIDATES, 5)}
     return replace(
         made,
-        layers={**made.layers, "sparse": sparse},
-        candidate_features={**made.candidate_features, "sparse": small.normal(small.N_CANDIDATES, 6)},
+        layers={**made.layers, "sparse": sparse, "dense": dense},
+        candidate_features={**made.candidate_features, **features},
     )
 
 
@@ -66,6 +68,7 @@ def test_a_bundle_comes_back_to_the_last_bit(tmp_path):
         ("conv", LayerDecoder),
         ("fc", LayerDecoder),
         ("sparse", SparseLayerDecoder),
+        ("dense", DenseLayerDecoder),
     ]
     assert (back.candidates, back.settings, back.provenance) == (sent.candidates, sent.settings, sent.provenance)
     assert hashlib.sha256((tmp_path / "new/bundle/arrays.safetensors").read_bytes()).hexdigest()[:12] == back.bundle_id
@@ -133,7 +136,7 @@ OTHER_KINDS = [None, 5, "text", ["text"], [[1, 2, 3]], {"unknown": 1}]
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [(key, value) for key in ("layers", "sparse", "candidates", "settings") for value in OTHER_KINDS]
+    [(key, value) for key in ("layers", "sparse", "dense", "candidates", "settings") for value in OTHER_KINDS]
     + [("provenance", value) for value in OTHER_KINDS[:-1]],
 )
 def test_a_header_field_of_another_kind_is_refused(folder, key, value):
@@ -141,7 +144,7 @@ def test_a_header_field_of_another_kind_is_refused(folder, key, value):
     assert "do not fit together" in refused(folder)
 
 
-@pytest.mark.parametrize("key", ["layers", "sparse", "candidates", "settings", "provenance"])
+@pytest.mark.parametrize("key", ["layers", "sparse", "dense", "candidates", "settings", "provenance"])
 def test_a_missing_header_field_is_named(folder, key):
     edit(folder, header=lambda header: {k: v for k, v in header.items() if k != key})
     assert key in refused(folder)

@@ -43,6 +43,14 @@ def test_weights_factorise_into_patterns_and_dual_coefficients(alpha):
     np.testing.assert_allclose(model.X_fit_.T @ model.dual_coef_, naive.ridge(X, Y, alpha), atol=1e-10)
 
 
+@pytest.mark.parametrize("n_voxels", [5, N_SAMPLES, 50])
+def test_weights_are_the_same_from_samples_and_from_voxels(n_voxels):
+    X, Y = data(n_voxels)
+    model = DualRidge(3.0).fit(X, Y)
+    assert (model.dual_coef_ is None) == (n_voxels < N_SAMPLES)
+    np.testing.assert_allclose(model.coef_, naive.ridge(X, Y, 3.0), atol=1e-10)
+
+
 def test_one_target_as_a_vector_predicts_a_vector():
     X, Y = data(n_units=1)
     flat, column = DualRidge().fit(X, Y[:, 0]).predict(X), DualRidge().fit(X, Y).predict(X)

@@ -92,7 +92,7 @@ def test_candidates_are_the_data_set_s_categories_with_their_names_and_mean_feat
     # One image stands behind each.
     paths = [next((inputs.candidates / candidate.category_id).iterdir()) for candidate in some]
     for layer, values in FeatureExtractor(network).extract(paths).items():
-        assert values.shape[1] == bundle.layers[layer].dual.shape[0] == 60
+        assert values.shape[1] == bundle.layers[layer].n_units == 60
         np.testing.assert_allclose(bundle.candidate_features[layer][::20], values, rtol=1e-4, atol=1e-4)
 
 

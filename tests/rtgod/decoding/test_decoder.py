@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from rtgod.decoding.decoder import Decoder, rows_dot, sparse_rows_dot
+from rtgod.decoding.decoder import Decoder, DenseLayerDecoder, is_dense_smaller, rows_dot, sparse_rows_dot
 from tests import small
 from tests.small import normal
 
@@ -58,6 +58,27 @@ def test_sparse_layers_beside_dual_ones_read_their_own_voxels(layers):
         expected.append(total * sparse.unit_sd[unit] + sparse.unit_mean[unit])
     np.testing.assert_allclose(decoded["sparse"], expected, rtol=1e-4, atol=1e-4)
     assert decoded["sparse"][0] == sparse.unit_mean[0]
+
+
+def test_a_dense_layer_decodes_as_the_dual_one_that_it_was_made_from(layers):
+    patterns, mean, sd = normal(small.N_DECODER_SAMPLES, N_VOXELS), normal(N_VOXELS, seed=1), np.full(N_VOXELS, 2.0)
+    dense = {
+        name: DenseLayerDecoder((layer.dual @ patterns).astype(np.float32), layer.unit_mean, layer.unit_sd)
+        for name, layer in layers.items()
+    }
+    values, moments = 3 * normal(N_VOXELS, seed=3), (mean, sd.astype(np.float32))
+    ours = Decoder(patterns[:0], *moments, dense).decode(3, values).layers
+    for name, theirs in Decoder(patterns, *moments, layers).decode(3, values).layers.items():
+        np.testing.assert_allclose(ours[name], theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_the_smaller_form_is_the_one_with_fewer_numbers():
+    n_voxels, n_units = 4500, 8000
+    for n_samples in (1, 1200, 2879, 2881, 24_000):
+        dual = n_samples * n_voxels + n_units * n_samples
+        assert is_dense_smaller(n_samples, n_voxels, n_units) == (n_voxels * n_units < dual)
+    assert is_dense_smaller(2881, n_voxels, n_units)
+    assert not is_dense_smaller(1200, n_voxels, n_units)  # the paper's size
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 13), (1000, 60), (63, 1000), (16_001, 33)])
