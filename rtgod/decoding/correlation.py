@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit, prange
 
+from rtgod.kernels import launch
 from rtgod.messages import Array, Float32Array, Float64Array
 
 #: r of exactly ±1 would give an infinite z.
@@ -62,7 +63,7 @@ def correlate(rows: Float32Array, query: Float32Array, ends: Array) -> Float32Ar
         Column at which each layer ends.
     """
     correlations = np.empty((len(rows), len(ends)), np.float32)
-    _segment_dots(rows, query, ends, correlations)
+    launch(_segment_dots, rows.size, rows, query, ends, correlations)
     return correlations
 
 
@@ -77,7 +78,7 @@ def correlate_at(rows: Float32Array, positions: Array, query: Float32Array, ends
         As in `correlate`.
     """
     correlations = np.empty((positions.size, len(ends)), np.float32)
-    _segment_dots_at(rows, positions, query, ends, correlations)
+    launch(_segment_dots_at, positions.size * query.size, rows, positions, query, ends, correlations)
     return correlations
 
 
@@ -90,7 +91,8 @@ def mean_fisher(correlations: Float32Array, weights: Float64Array) -> Float32Arr
     weights : ndarray of shape (n_layers,), float64
     """
     out = np.empty(len(correlations), np.float32)
-    _mean_fisher(correlations, weights, out)
+    # A logarithm takes as long as some 16 multiplications.
+    launch(_mean_fisher, 16 * correlations.size, correlations, weights, out)
     return out
 
 

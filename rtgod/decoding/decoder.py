@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, prange
 
+from rtgod.kernels import launch
 from rtgod.messages import Array, Features, Float32Array, Int32Array
 
 
@@ -171,11 +172,8 @@ def response_of(weights: Float32Array, pattern: Float32Array) -> float:
     return float(np.einsum("i,i->", weights, pattern))
 
 
-@njit(cache=True, parallel=True, fastmath=True)
 def rows_dot(matrix: Array, vector: Array, out: Array) -> None:
     """Compute `out = matrix @ vector`, with one thread per row: equal for any thread count.
-
-    `fastmath` lets the compiler sum a row in vector lanes; the order of summation is fixed at compile time.
 
     Parameters
     ----------
@@ -183,6 +181,12 @@ def rows_dot(matrix: Array, vector: Array, out: Array) -> None:
     vector : ndarray of shape (n_columns,), float32, C-contiguous
     out : ndarray of shape (n_rows,), float32, C-contiguous
     """
+    launch(_rows_dot, matrix.size, matrix, vector, out)
+
+
+@njit(cache=True, parallel=True, fastmath=True)
+def _rows_dot(matrix: Array, vector: Array, out: Array) -> None:
+    """See `rows_dot`; `fastmath` lets the compiler sum in vector lanes, in an order that is fixed when it compiles."""
     for row in prange(matrix.shape[0]):
         total = np.float32(0.0)
         for column in range(vector.shape[0]):
@@ -190,7 +194,6 @@ def rows_dot(matrix: Array, vector: Array, out: Array) -> None:
         out[row] = total
 
 
-@njit(cache=True, parallel=True, fastmath=True)
 def sparse_rows_dot(starts: Array, columns: Array, values: Array, vector: Array, out: Array) -> None:
     """Compute `out = matrix @ vector` for a matrix whose rows hold only some columns; one thread per row.
 
@@ -204,6 +207,11 @@ def sparse_rows_dot(starts: Array, columns: Array, values: Array, vector: Array,
     vector : ndarray of shape (n_columns,), float32
     out : ndarray of shape (n_rows,), float32
     """
+    launch(_sparse_rows_dot, values.size, starts, columns, values, vector, out)
+
+
+@njit(cache=True, parallel=True, fastmath=True)
+def _sparse_rows_dot(starts: Array, columns: Array, values: Array, vector: Array, out: Array) -> None:
     for row in prange(out.size):
         row_columns, weights = columns[starts[row] : starts[row + 1]], values[starts[row] : starts[row + 1]]
         total = np.float32(0.0)

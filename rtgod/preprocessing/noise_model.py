@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit, prange
 
 from rtgod.decoding.decoder import rows_dot
+from rtgod.kernels import launch
 from rtgod.messages import Array, Float32Array, Float64Array, Int32Array
 
 #: Voxels that a thread works on at a time.
@@ -49,7 +50,8 @@ class NoiseCovariance:
         weights = np.empty(len(self.components), np.float32)
         rows_dot(self.components, (values / self.sd).astype(np.float32), weights)
         out = np.empty_like(values)
-        _add_components(self.components, (weights * (self.shrinkage - 1)).astype(np.float32), self.sd, values, out)
+        shrunk = (weights * (self.shrinkage - 1)).astype(np.float32)
+        launch(_add_components, self.components.size, self.components, shrunk, self.sd, values, out)
         return out
 
 

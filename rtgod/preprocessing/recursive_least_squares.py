@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 from numba import njit, prange
 
+from rtgod.kernels import launch
 from rtgod.messages import Array, Float64Array
 from rtgod.state import Stateful
 
@@ -49,7 +50,7 @@ class RecursiveLeastSquares(Stateful):
         row : ndarray of shape (n_regressors,), float64
         """
         out = np.empty(len(self.coefficients))
-        _predict(self.coefficients, row, out)
+        launch(_predict, self.coefficients.size, self.coefficients, row, out)
         return out
 
     def variance(self, row: Float64Array) -> float:
@@ -82,7 +83,7 @@ class RecursiveLeastSquares(Stateful):
         """
         projected = _project(self.covariance, row)
         variance = 1.0 + float(_dot(row, projected))
-        _learn(self.coefficients, projected / variance, innovation)
+        launch(_learn, self.coefficients.size, self.coefficients, projected / variance, innovation)
         self.covariance -= np.outer(projected, projected) / variance
 
     def restart(self, regressor: int, prior_sd: float) -> None:

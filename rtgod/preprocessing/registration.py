@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit, prange
 
 from rtgod.errors import InputError
+from rtgod.kernels import launch
 from rtgod.messages import Array, Float32Array, Float64Array, Motion
 from rtgod.preprocessing.geometry import (
     HEAD_RADIUS_MM,
@@ -314,12 +315,15 @@ class _Level:
         """Take one Gauss-Newton step; return the new pose, with the quality of the fit before the step."""
         points = self._points[stride]
         to_voxel = self._mm_to_voxel @ fit.pose
-        _compute_residuals(self._coefficients, points.mm, points.values, to_voxel, 1.0 / fit.gain, points.residuals)
+        n_points = points.residuals.size
+        at_points = points.mm, points.values, to_voxel, 1.0 / fit.gain, points.residuals
+        launch(_compute_residuals, 64 * n_points, self._coefficients, *at_points)
         sd = max(_robust_sd(points.residuals[:: _STRIDE // stride]), _LEAST_SD * self._mean_intensity)
-        _accumulate(points.residuals, points.values, points.jacobian, _OUTLIER_SDS * sd, points.weights, self._sums)
+        weighted_by = _OUTLIER_SDS * sd, points.weights, self._sums
+        launch(_accumulate, _N_SUMS * n_points, points.residuals, points.values, points.jacobian, *weighted_by)
         total = self._sums.sum(axis=0)
         squares, weight, weighted, weighted_squares = total[35:]
-        fit = fit._replace(overlap=weight / points.residuals.size, n_iterations=fit.n_iterations + 1)
+        fit = fit._replace(overlap=weight / n_points, n_iterations=fit.n_iterations + 1)
         if weight <= 0:
             return fit._replace(step_mm=math.inf)
         variance = weighted_squares - weighted**2 / weight

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numba import njit, prange
 
+from rtgod.kernels import launch
 from rtgod.messages import Array, Float32Array, Float64Array, Int32Array
 from rtgod.preprocessing.splines import FAST, basis, evaluate, interpolation_coefficients
 from rtgod.settings import SamplingSettings
@@ -48,9 +49,9 @@ class Sampler:
         """
         values = np.empty(len(self._voxels), np.float32)
         if self._coefficients is None:
-            return values, int(_linear(volume, self._voxels, to_volume, values))
+            return values, int(launch(_linear, 16 * len(values), volume, self._voxels, to_volume, values))
         interpolation_coefficients(volume, self._coefficients)
-        return values, int(_cubic(self._coefficients, self._voxels, to_volume, values))
+        return values, int(launch(_cubic, 64 * len(values), self._coefficients, self._voxels, to_volume, values))
 
 
 @njit(cache=True)

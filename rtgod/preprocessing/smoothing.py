@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 from numba import njit, prange
 
+from rtgod.kernels import launch
 from rtgod.messages import Array, Float32Array, Float64Array, Int32Array
 from rtgod.preprocessing.geometry import voxel_sizes
 
@@ -44,7 +45,7 @@ class Smoother:
         values : ndarray of shape (n_voxels,), float32
         """
         out = np.empty_like(values)
-        _smooth(values, self._neighbours, self._weights, out)
+        launch(_smooth, self._neighbours.size, values, self._neighbours, self._weights, out)
         return out
 
 
