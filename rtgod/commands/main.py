@@ -6,6 +6,7 @@ The commands of calibration and stimulus are found through their entry points, s
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
@@ -162,6 +163,9 @@ def _verbose_first(arguments: list[str]) -> list[str]:
 def main() -> None:
     """Run `rtgod`."""
     sys.stdout, sys.stderr = forgiving(sys.stdout), forgiving(sys.stderr)
+    # OpenMP reads this when the first kernel starts. Threads that spin while they wait would compete for the cores with
+    # the display, the source, or a calibration's other processes, and delay all of them several times over.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     code = _run(_verbose_first(sys.argv[1:]))
     if why := why_incomplete(sys.stdout):
         _say_error(f"not all that was printed could be written: {why}")

@@ -114,9 +114,6 @@ def serve(
 
     if threads:
         _set_threads(threads)
-    # OpenMP reads this when the first kernel starts. Threads that spin while they wait would compete for the cores with
-    # the display and the source, which made answers several times later.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     session = Session(
         DecoderBundle.load(bundle) if bundle else None, PipelineSettings.from_toml(settings) if settings else None
     )
