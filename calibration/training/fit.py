@@ -24,7 +24,7 @@ from rtgod.decoding.decoder import (
     DenseLayerDecoder,
     LayerDecoder,
     SparseLayerDecoder,
-    is_dense_smaller,
+    is_dense_better,
 )
 from rtgod.errors import InputError
 from rtgod.messages import Float32Array, Float64Array
@@ -147,7 +147,7 @@ def _train_ridge(
         report("fitting", done, n_steps)
     models = fit_layers(X, Y, penalties)
     any_model = next(iter(models.values()))
-    is_dense = is_dense_smaller(*X.shape, sum(values.shape[1] for values in Y.values()))
+    is_dense = is_dense_better(*X.shape, sum(values.shape[1] for values in Y.values()))
     return Trained(
         patterns=any_model.X_fit_.astype(np.float32)[: 0 if is_dense else None],
         voxel_mean=any_model.x_mean_.astype(np.float32),

@@ -93,8 +93,10 @@ class SparseLayerDecoder:
 AnyLayerDecoder = LayerDecoder | DenseLayerDecoder | SparseLayerDecoder
 
 
-def is_dense_smaller(n_samples: int, n_voxels: int, n_units: int) -> bool:
-    """Return whether the weights of all layers are fewer numbers than their dual form, and so quicker to pass over.
+def is_dense_better(n_samples: int, n_voxels: int, n_units: int) -> bool:
+    """Return whether the dense form of all layers has fewer numbers than the dual one by a third, or is at hand.
+
+    With more samples than voxels they are in any case, as the weights come first then.
 
     Parameters
     ----------
@@ -103,7 +105,7 @@ def is_dense_smaller(n_samples: int, n_voxels: int, n_units: int) -> bool:
     n_units : int
         Number of units of all layers.
     """
-    return n_voxels * n_units < n_samples * (n_voxels + n_units)
+    return n_samples > n_voxels or 1.5 * n_voxels * n_units < n_samples * (n_voxels + n_units)
 
 
 class Decoder:

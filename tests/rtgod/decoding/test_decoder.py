@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from rtgod.decoding.decoder import Decoder, DenseLayerDecoder, is_dense_smaller, rows_dot, sparse_rows_dot
+from rtgod.decoding.decoder import Decoder, DenseLayerDecoder, is_dense_better, rows_dot, sparse_rows_dot
 from tests import small
 from tests.small import normal
 
@@ -72,13 +72,14 @@ def test_a_dense_layer_decodes_as_the_dual_one_that_it_was_made_from(layers):
         np.testing.assert_allclose(ours[name], theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
 
 
-def test_the_smaller_form_is_the_one_with_fewer_numbers():
+def test_the_dense_form_is_chosen_where_it_is_fewer_numbers_by_a_third():
     n_voxels, n_units = 4500, 8000
-    for n_samples in (1, 1200, 2879, 2881, 24_000):
+    for n_samples in (1, 1200, 2881, 4319, 4321, 24_000):
         dual = n_samples * n_voxels + n_units * n_samples
-        assert is_dense_smaller(n_samples, n_voxels, n_units) == (n_voxels * n_units < dual)
-    assert is_dense_smaller(2881, n_voxels, n_units)
-    assert not is_dense_smaller(1200, n_voxels, n_units)  # the paper's size
+        assert is_dense_better(n_samples, n_voxels, n_units) == (n_voxels * n_units < dual / 1.5)
+    assert not is_dense_better(1200, n_voxels, n_units)  # the paper's size
+    assert is_dense_better(600, 1000, 8)  # a localizer's categories
+    assert is_dense_better(4501, n_voxels, 10**6)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 13), (1000, 60), (63, 1000), (16_001, 33)])
