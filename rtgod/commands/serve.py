@@ -6,6 +6,7 @@ Modules that take long to import are imported when the command runs, so that oth
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import logging
 import os
@@ -148,6 +149,10 @@ def serve(
                 raise
             stack.enter_context(server)
         _announce(server, path, ready_file, supervised=supervised)
+        # What was made until now stays. To search it for garbage, as Python does at times, would delay a volume by more
+        # than a tenth of a second.
+        gc.freeze()
+        stack.callback(gc.unfreeze)
         server.serve(stop)
         totals = server.totals()
         n_volumes = sum(totals.values())

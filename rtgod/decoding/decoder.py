@@ -96,7 +96,7 @@ AnyLayerDecoder = LayerDecoder | DenseLayerDecoder | SparseLayerDecoder
 def is_dense_better(n_samples: int, n_voxels: int, n_units: int) -> bool:
     """Return whether the dense form of all layers has fewer numbers than the dual one by a third, or is at hand.
 
-    With more samples than voxels they are in any case, as the weights come first then.
+    With more samples than voxels a fit gives weights, and no dual coefficients.
 
     Parameters
     ----------
