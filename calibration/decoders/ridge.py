@@ -8,7 +8,7 @@ than voxels the small side is the product of the voxels, and the same minimum is
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
@@ -113,7 +113,8 @@ class DualRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         targets, self.y_mean_, self.y_scale_ = standardised(y.reshape(len(y), -1))
         kernel = samples.kernel.copy()
         kernel[np.diag_indices_from(kernel)] += self.alpha
-        self.dual_coef_ = _solved(kernel, targets) if samples.is_of_samples else None
+        # Whoever reads it knows whether it is None.
+        self.dual_coef_: Any = _solved(kernel, targets) if samples.is_of_samples else None
         self._coef = None if samples.is_of_samples else _solved(kernel, samples.z.T @ targets)
         return self
 

@@ -147,7 +147,7 @@ def _train_ridge(
         report("fitting", done, n_steps)
     models = fit_layers(X, Y, penalties)
     any_model = next(iter(models.values()))
-    is_dense = is_dense_better(*X.shape, sum(values.shape[1] for values in Y.values()))
+    is_dense = is_dense_better(X.shape[0], X.shape[1], sum(values.shape[1] for values in Y.values()))
     return Trained(
         patterns=any_model.X_fit_.astype(np.float32)[: 0 if is_dense else None],
         voxel_mean=any_model.x_mean_.astype(np.float32),
