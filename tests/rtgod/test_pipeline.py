@@ -530,7 +530,7 @@ from rtgod.server.warmup import warm_up
 from rtgod.protocol.frames import from_frames, to_frames
 from tests import small
 
-kernels = [splines.convolve, registration._accumulate, sampling._cubic, decoder.rows_dot]
+kernels = [splines.convolve, registration._accumulate, sampling._cubic, decoder._rows_dot]
 count = lambda: [len(kernel.signatures) for kernel in kernels]
 warm_up()
 warm = count()
@@ -567,7 +567,7 @@ from rtgod.messages import Ranking
 from rtgod.server.session import Session
 from tests import small
 
-assert hasattr(decoder.rows_dot, "signatures") == (os.environ.get("NUMBA_DISABLE_JIT") != "1")
+assert hasattr(decoder._rows_dot, "signatures") == (os.environ.get("NUMBA_DISABLE_JIT") != "1")
 session, found = Session(small.bundle(n_units={"conv": 300, "fc": 200})), []
 for message in small.messages()[:8]:
     for answer, pattern in session.handle(message):
