@@ -38,8 +38,6 @@ _STRIDE, _STRIDE_TOLERANCE_MM = 8, 0.02
 _COARSE_MM, _COARSE_FWHM_VOXELS, _COARSE_POINTS, _COARSE_TOLERANCE_MM = 8.0, 2.5, 4000, 0.1
 #: Least number of voxels along each axis, as splines need four.
 FEWEST_VOXELS = 4
-#: Voxels along each edge of the field of view where the smoothed image lacks neighbours.
-_EDGE = 2
 #: Least number of points, and least share of them that must be inside the volume and fit.
 _LEAST_POINTS, _LEAST_OVERLAP = 200, 0.5
 #: Size of a residual, in standard deviations, from which it has no weight; up to half of it the weight is full.
@@ -213,23 +211,6 @@ class Registration(Stateful):
         return Motion((tx, ty, tz), (rx, ry, rz), displacement, fit.residual, fit.n_iterations, converged, (cx, cy, cz))
 
 
-def check_shape(shape: tuple[int, int, int]) -> None:
-    """Raise `InputError` if no volume of a shape can be aligned, whatever it shows.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Numbers of voxels along x, y and z.
-    """
-    n_inner = math.prod(max(n - 2 * _EDGE, 0) for n in shape)
-    if n_inner < _LEAST_POINTS:
-        by = " x ".join(map(str, shape))
-        raise InputError(
-            f"volumes of {by} voxels are too small to align: {n_inner} lie {_EDGE} voxels or more from all edges, and "
-            f"{_LEAST_POINTS} are needed; if they are right, say motion.estimate = false in the server's settings"
-        )
-
-
 def likeness(
     template: Float32Array, affine: Float64Array, volume: Float32Array, volume_affine: Float64Array, max_iterations: int
 ) -> float:
@@ -369,7 +350,7 @@ class _Level:
         nx, ny, nz = coefficients.shape
         # Within two voxels of the edge of the field of view the smoothed image lacks neighbours. Points lie at random
         # places between voxels, as they will in the volumes: otherwise the template would be sharper than these.
-        inner = np.indices([max(n - 2 * _EDGE, 0) for n in (nx, ny, nz)]).reshape(3, -1).T + float(_EDGE)
+        inner = np.indices((nx - 4, ny - 4, nz - 4) if min(nx, ny, nz) > 4 else (0, 0, 0)).reshape(3, -1).T + 2.0
         inner += np.random.default_rng(0).uniform(-0.5, 0.5, inner.shape)
         values, slopes = np.empty(len(inner), np.float32), np.empty((len(inner), 3))
         _evaluate_slopes(coefficients, inner, values, slopes)

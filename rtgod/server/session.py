@@ -45,7 +45,6 @@ from rtgod.preprocessing.alignment import Reference, check_reference, check_run
 from rtgod.preprocessing.axes_errors import find_axes_error
 from rtgod.preprocessing.design_matrix import columns_of
 from rtgod.preprocessing.preprocessor import Noise
-from rtgod.preprocessing.registration import check_shape
 from rtgod.preprocessing.windows import RepeatAverager
 from rtgod.protocol.frames import from_journal, to_frames
 from rtgod.server.tally import Tally
@@ -296,7 +295,7 @@ class Session:
             )
 
     def oddities(self, run: Run, *, any_subject: bool = False) -> list[str]:
-        """List what is odd about a run that is to be decoded with this bundle, or aligned, a clause for each.
+        """List what is odd about a run that is to be decoded with this bundle, a clause for each.
 
         This is asked only when a new run is taken: older journals hold runs for which it was not asked.
 
@@ -309,13 +308,11 @@ class Session:
         Raises
         ------
         RefusedError
-            If the run cannot be decoded with this bundle or, without one, its volumes cannot be aligned.
+            If the run cannot be decoded with this bundle.
         """
+        if self.bundle is None:
+            return []
         try:
-            if self.bundle is None:
-                if self._settings.motion.estimate:
-                    check_shape(run.shape)
-                return []
             bundle = self.bundle
             return check_fit(
                 run, bundle.reference, bundle.training, labels=bundle.known_labels, any_subject=any_subject

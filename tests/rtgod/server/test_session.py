@@ -249,16 +249,6 @@ def test_volumes_that_are_too_small_to_align_are_bad(shape):
     assert answer.reason is Reason.BAD_VOLUME
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (18, 20, 4), (9, 9, 11)])
-def test_a_run_whose_volumes_cannot_be_aligned_is_refused_before_it_is_taken(shape):
-    """By the server, which asks for oddities; a journal of an older one may hold such a run."""
-    with pytest.raises(RefusedError, match=r"too small to align: \d+ lie 2 voxels or more from all edges"):
-        Session(None, small.AT_ONCE).oddities(small.run(shape=shape))
-    unaligned = PipelineSettings.model_validate({"motion": {"estimate": False}})
-    assert Session(None, unaligned).oddities(small.run(shape=shape)) == []
-    assert Session(None, small.AT_ONCE).oddities(small.run(shape=(10, 9, 11))) == []
-
-
 def bright_first(index, brightness=2.5):
     """A run whose first two volumes are brighter, as before magnetisation has settled."""
     data = small.head((0.0, 0.0, 0.1 * index)) * (brightness if index < 2 else 1.0)
