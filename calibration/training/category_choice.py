@@ -28,7 +28,7 @@ ORDER = ("lda", "ridge", "svm")
 
 
 def choose_for_categories(
-    decoder: DecoderSettings, X: Float32Array, Y: Float32Array, groups: Sequence[Hashable], *, one_run: bool = False
+    decoder: DecoderSettings, X: Float32Array, Y: Float32Array, groups: Sequence[Hashable], left_out: str = "runs"
 ) -> DecoderChoice:
     """Choose a decoder of categories, tuned, by samples of groups that are left out in turn.
 
@@ -41,11 +41,11 @@ def choose_for_categories(
         1 for the category of each sample, and 0 for the others.
     groups : sequence of length n_samples
         The run of each sample, or its part of the only run.
-    one_run : bool
-        Whether groups are parts of one run.
+    left_out : str
+        What groups are, for people.
     """
     names = ORDER if decoder.name == "auto" else (decoder.name,)
-    labels, left_out = labels_of(Y), "parts of the run" if one_run else "runs"
+    labels = labels_of(Y)
     folds = leave_groups_out([str(group) for group in groups], _MOST_FOLDS)
     if too_few := _too_few(labels, groups, folds, left_out):
         chosen = decoder.model_copy(update={"name": names[0], "tune": False})

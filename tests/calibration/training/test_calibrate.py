@@ -137,7 +137,7 @@ def test_progress_comes_to_its_end_in_every_stage(calibrated):
 @pytest.mark.usefixtures("known_features")
 def test_the_number_of_workers_changes_no_byte(calibrated, inputs, network):
     with workers(1) as this_process:
-        alone, summary = calibrate(inputs, PipelineSettings(), network, DecoderSettings(), this_process, quiet)
+        alone, summary = calibrate(inputs, PipelineSettings(), network, DecoderSettings(name="ridge"), this_process, quiet)
     arrays, expected = alone._arrays(), calibrated.made._arrays()
     assert arrays.keys() == expected.keys()
     for key, values in arrays.items():
@@ -152,7 +152,7 @@ def test_noise_components_are_learned_saved_and_used(inputs, network, pool, tmp_
     mask = inputs.region.files[0].with_name("sub-01_space-bold_label-WM_mask.nii.gz")
     settings = PipelineSettings(nuisance=NuisanceSettings(n_components=3))
     bundle, summary = calibrate(
-        replace(inputs, noise_mask=mask if masked else None), settings, network, DecoderSettings(), pool, report=quiet
+        replace(inputs, noise_mask=mask if masked else None), settings, network, DecoderSettings(name="ridge"), pool, report=quiet
     )
     assert bundle.noise.courses.loadings.shape == (3, len(bundle.noise.courses.voxels))
     if masked:
@@ -178,7 +178,7 @@ def test_sparse_decoders_are_learned_saved_and_used(inputs, network, pool, tmp_p
 def test_what_ranks_raw_has_learned_from_raw_rankings(inputs, network, pool, tmp_path, calibrated, combine):
     """Chances, weights and accuracy are of raw correlations; server, journal and bundle rank by the same bytes."""
     raw = PipelineSettings(ranking=RankingSettings(match="raw", combine=combine))
-    bundle, summary = calibrate(inputs, raw, network, DecoderSettings(), pool, report=quiet)
+    bundle, summary = calibrate(inputs, raw, network, DecoderSettings(name="ridge"), pool, report=quiet)
     z_scored = calibrated.made
     for layer, decoder in bundle.layers.items():  # only the matching differs
         assert decoder.dual.tobytes() == z_scored.layers[layer].dual.tobytes()
@@ -240,7 +240,7 @@ def test_shuffled_labels_are_decoded_at_chance(inputs, network, pool, tmp_path):
         shuffled.write_text("".join("\t".join(row) + "\n" for row in [header, *rows]))
         runs.append(RunFiles(run.bold, shuffled))
     shuffled = replace(inputs, training=tuple(runs))
-    _, summary = calibrate(shuffled, PipelineSettings(), network, DecoderSettings(), pool, quiet)
+    _, summary = calibrate(shuffled, PipelineSettings(), network, DecoderSettings(name="ridge"), pool, quiet)
     assert summary.identification_accuracy == pytest.approx(0.5, abs=0.08)
     assert max(abs(layer.feature_accuracy) for layer in summary.layers.values()) < 0.1
 
