@@ -195,7 +195,7 @@ def _trained_how(
     folds: Sequence[Fold], fitted: Sequence[FittedFold], candidates: CandidateFeatures, settings: PipelineSettings
 ) -> tuple[str, ...]:
     """Describe what penalties were chosen by, and what decoders knew of the runs that they were tested on."""
-    sentences = _chosen_how([fit.choice for fit in fitted])
+    sentences = _chosen_how([fit.choice for fit in fitted], plain=candidates.are_plain)
     if any(fitted[0].trained.penalties.values()):
         sentences.append(penalty_choice_of(folds[0], candidates).sentence())
     tested = {run for fold in folds for samples in fold.tests.values() for run in samples.runs}
@@ -217,7 +217,7 @@ def named(decoder: DecoderSettings) -> DecoderSettings:
     return decoder.model_copy(update={"name": "ridge"}) if decoder.name == "auto" else decoder
 
 
-def _chosen_how(choices: Sequence[DecoderChoice]) -> list[str]:
+def _chosen_how(choices: Sequence[DecoderChoice], *, plain: bool) -> list[str]:
     """Describe the decoders that were chosen, with their alternatives where there is one choice; nothing if none was."""
     if not any(choice.how for choice in choices):
         return []
@@ -228,7 +228,8 @@ def _chosen_how(choices: Sequence[DecoderChoice]) -> list[str]:
     if tried and len(choices) == 1:
         figures = ", ".join(f"{each.name} {100 * (each.accuracy or 0):.1f} %" for each in tried)
         sentences.append(f"pairwise identification within the training samples: {figures}")
-    sentences.append("areas at equal numbers of voxels are compared by ridge, which is the same decoder for all")
+    if not plain:
+        sentences.append("areas at equal numbers of voxels are all compared by ridge")
     return sentences
 
 

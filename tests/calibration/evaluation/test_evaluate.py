@@ -64,8 +64,8 @@ def evaluation(study, hypernyms, pool):
 
 def test_the_decoder_is_that_of_calibration(study, bundle):
     fold = study.folds[0].select_voxels(study.regions["VC"])
-    penalty_groups = penalty_choice_of(fold, study.candidates).groups
-    fitted = fit_fold(fold, SETTINGS.noise, DecoderSettings(name="ridge"), penalty_groups)
+    choice = penalty_choice_of(fold, study.candidates)
+    fitted = fit_fold(fold, SETTINGS.noise, DecoderSettings(name="ridge"), choice)
     np.testing.assert_array_equal(fitted.trained.patterns, bundle.patterns)
     for layer, decoder in fitted.trained.layers.items():
         np.testing.assert_array_equal(decoder.dual, bundle.layers[layer].dual)
