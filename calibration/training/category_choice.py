@@ -63,7 +63,8 @@ def choose_for_categories(
 def _too_few(labels: Array, groups: Sequence[Hashable], folds: Sequence[tuple[Array, Array]], left_out: str) -> str:
     """Explain why decoders cannot be compared; empty if they can."""
     if (n := len(set(groups))) < _FEWEST_GROUPS:
-        return f"there are {n} {left_out} to leave out, and {_FEWEST_GROUPS} are needed"
+        there = f"there is 1 {left_out.replace('runs', 'run')}" if n == 1 else f"there are {n} {left_out}"
+        return f"{there} to leave out, and {_FEWEST_GROUPS} are needed"
     fewest = min(len(kept) / len(np.unique(labels[kept])) for kept, _ in folds)
     return "" if fewest >= 2 else f"without some {left_out} there are fewer than two samples of a category"
 

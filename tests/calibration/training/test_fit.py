@@ -141,5 +141,5 @@ def test_the_command_line_names_the_decoder_and_a_file_sets_it(tmp_path):
     assert decoder_from("slr", None) == DecoderSettings(name="slr")
     assert decoder_from(None, tmp_path / "decoder.toml") == DecoderSettings(name="slr", n_voxels=1000)
     assert decoder_from("ridge-select", tmp_path / "decoder.toml").name == "ridge-select"
-    with pytest.raises(InputError, match="--decoder lasso: choose ridge, ridge-select, slr"):
+    with pytest.raises(InputError, match="--decoder lasso: choose auto, ridge, ridge-select, slr, lda, svm"):
         decoder_from("lasso", None)
