@@ -87,5 +87,7 @@ def _calibrated(runs: list[CleanedRun]) -> tuple[Calibrated, Whitening]:
     trained = train(whitened.X, samples.runs, samples.Y, DecoderSettings(name="ridge"), quiet)
     stimuli = plain_stimuli(samples.categories)
     candidates = CandidateFeatures(stimuli.candidate_ids, stimuli.candidate_ids, stimuli.candidates)
-    learned = learn_from_rankings(samples, trained, DecoderSettings(name="ridge"), candidates, RankingSettings(), whitening)
+    learned = learn_from_rankings(
+        samples, trained, DecoderSettings(name="ridge"), candidates, RankingSettings(), whitening
+    )
     return Calibrated(trained, learned, candidates), whitening

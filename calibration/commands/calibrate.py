@@ -217,9 +217,7 @@ def _print_decoder(summary: CalibrationReport) -> None:
         if each.deficit is not None and each.error is not None:
             below = "the best" if each.deficit <= 0 else f"{100 * each.deficit:.1f} ± {100 * each.error:.1f} points"
         is_chosen = each.accuracy is not None and summary.decoder.partition(",")[0] == each.name
-        table.add_row(
-            each.name, each.setting, _percent(each.accuracy), below, style="bold" if is_chosen else None
-        )
+        table.add_row(each.name, each.setting, _percent(each.accuracy), below, style="bold" if is_chosen else None)
     console.print(table)
 
 

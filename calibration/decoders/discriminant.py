@@ -18,12 +18,8 @@ class ShrunkenDiscriminant(CategoryClassifier):
     The covariance within categories is estimated once, from the deviations of all samples from their category's mean;
     scikit-learn's own estimates and shrinks that of each category by itself, which few samples do not allow. With one
     sample of each category it is the identity: the nearest mean is named. Categories are equally likely, however often
-    they were shown: otherwise noise would be taken for the commoner ones.
-
-    Parameters
-    ----------
-    n_voxels : int
-        Number of features, see `CategoryClassifier`.
+    they were shown: otherwise noise would be taken for the commoner ones. For the number of features, `n_voxels`, see
+    `CategoryClassifier`.
     """
 
     def _scores(self, z: Float64Array, labels: Array, n_classes: int) -> tuple[Float64Array, Float64Array]:
@@ -37,9 +33,9 @@ class ShrunkenDiscriminant(CategoryClassifier):
 
 
 def _solved(means: Float64Array, deviations: Float64Array, level: float, share: float) -> Float64Array:
-    """Return the rows of `means` times the inverse of level · I + share · RᵀR, for deviations R, by Woodbury's identity.
+    """Return the rows of `means` times the inverse of level · I + share · RᵀR, for deviations R.
 
-    With fewer samples than features, this inverts the smaller matrix.
+    By Woodbury's identity it inverts a matrix between samples, which are mostly fewer than features.
     """
     kernel = share * (deviations @ deviations.T)
     kernel[np.diag_indices_from(kernel)] += level

@@ -28,9 +28,9 @@ class DecoderSettings(Settings):
     tune: bool = True
     #: Maximum number of iterations of `slr`.
     max_iterations: AtLeastOne = 2000
-    #: Maximum number of groups of runs that are left out in turn, to measure accuracy on runs not trained on; `ridge`
-    #: `lda` and `svm` leave out one run at a time, or twelve groups where there are more runs. With 0, `ridge-select` and `slr` leave
-    #: out none and are faster by that factor.
+    #: Maximum number of groups of runs that are left out in turn, to measure accuracy on runs not trained on; `ridge`,
+    #: and `lda` and `svm` with given settings, leave out one run at a time, or twelve groups where there are more runs.
+    #: With 0, the others leave out none and are faster by that factor.
     n_folds: Annotated[int, Field(ge=0)] = 6
 
     @field_validator("n_folds")

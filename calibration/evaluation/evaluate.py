@@ -222,7 +222,9 @@ def _chosen_how(choices: Sequence[DecoderChoice], *, plain: bool) -> list[str]:
     if not any(choice.how for choice in choices):
         return []
     counts = Counter(", ".join(filter(None, (c.decoder.name, in_words(c.decoder)))) for c in choices)
-    decoders = "; ".join(f"{name} ({n} of {len(choices)} times)" if len(choices) > 1 else name for name, n in counts.items())
+    decoders = "; ".join(
+        f"{name} ({n} of {len(choices)} times)" if len(choices) > 1 else name for name, n in counts.items()
+    )
     sentences = [f"decoder, chosen by the training samples of each fold: {decoders}; {choices[0].how}"]
     tried = [each for each in choices[0].alternatives if each.accuracy is not None]
     if tried and len(choices) == 1:

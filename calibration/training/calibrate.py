@@ -298,7 +298,9 @@ def _summarise(
         notes=tuple(notes),
         penalty_choice=choice.sentence() if any(trained.penalties.values()) else "",
         known="; ".join(
-            part for part in (_known(len(runs), bool(settings.nuisance.n_components)), _known_of(chosen, is_plain)) if part
+            part
+            for part in (_known(len(runs), bool(settings.nuisance.n_components)), _known_of(chosen, is_plain))
+            if part
         ),
         decoder=", ".join(part for part in (chosen.decoder.name, in_words(chosen.decoder)) if part),
         decoder_choice=chosen.how,

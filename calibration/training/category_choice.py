@@ -90,7 +90,9 @@ def _tried(
             model = make_classifier(each).fit(values[kept], labels[kept])
             scores = model.scores(values[left_out])
             known = np.isin(labels[left_out], model.classes_)
-            accuracy[left_out[known]] = _of_true(scores[known], np.searchsorted(model.classes_, labels[left_out[known]]))
+            accuracy[left_out[known]] = _of_true(
+                scores[known], np.searchsorted(model.classes_, labels[left_out[known]])
+            )
     of_grid = [Tried(each, accuracy) for each, accuracy in zip(grid, accuracies, strict=True)]
     for name in names:
         if name == "ridge":

@@ -99,9 +99,7 @@ def choose_among(
         Alternative(kind.decoder.name, in_words(kind.decoder), _mean(kind), *deficit)
         for kind, deficit in zip(kinds, deficits, strict=True)
     ]
-    how = (
-        f"the first of these that decodes left-out {left_out} as well as the best does, within one standard error"
-    )
+    how = f"the first of these that decodes left-out {left_out} as well as the best does, within one standard error"
     return DecoderChoice(chosen.decoder, how, (*alternatives, *not_tried))
 
 

@@ -137,7 +137,9 @@ def test_progress_comes_to_its_end_in_every_stage(calibrated):
 @pytest.mark.usefixtures("known_features")
 def test_the_number_of_workers_changes_no_byte(calibrated, inputs, network):
     with workers(1) as this_process:
-        alone, summary = calibrate(inputs, PipelineSettings(), network, DecoderSettings(name="ridge"), this_process, quiet)
+        alone, summary = calibrate(
+            inputs, PipelineSettings(), network, DecoderSettings(name="ridge"), this_process, quiet
+        )
     arrays, expected = alone._arrays(), calibrated.made._arrays()
     assert arrays.keys() == expected.keys()
     for key, values in arrays.items():
@@ -152,7 +154,12 @@ def test_noise_components_are_learned_saved_and_used(inputs, network, pool, tmp_
     mask = inputs.region.files[0].with_name("sub-01_space-bold_label-WM_mask.nii.gz")
     settings = PipelineSettings(nuisance=NuisanceSettings(n_components=3))
     bundle, summary = calibrate(
-        replace(inputs, noise_mask=mask if masked else None), settings, network, DecoderSettings(name="ridge"), pool, report=quiet
+        replace(inputs, noise_mask=mask if masked else None),
+        settings,
+        network,
+        DecoderSettings(name="ridge"),
+        pool,
+        report=quiet,
     )
     assert bundle.noise.courses.loadings.shape == (3, len(bundle.noise.courses.voxels))
     if masked:

@@ -118,9 +118,7 @@ def test_of_shuffled_categories_the_choice_makes_noise_look_no_better_than_chanc
     reported, chosen_by = [], []
     for seed in range(8):
         samples = plain(effect=0, seed=seed, n_voxels=40)
-        trained, choice = choose_and_train(
-            samples, DecoderSettings(n_folds=4), quiet, without=lambda _, X=samples.X: X
-        )
+        trained, choice = choose_and_train(samples, DecoderSettings(n_folds=4), quiet, without=lambda _, X=samples.X: X)
         layer = trained.layers[CATEGORIES]
         scores = (trained.held_out[CATEGORIES] - layer.unit_mean) / layer.unit_sd
         true = scores[np.arange(len(scores)), samples.Y[CATEGORIES].argmax(axis=1)]
@@ -139,7 +137,9 @@ def features(n_telling, n_categories=30, n_voxels=150, seed=0, noise=1.0):
     X = units[labels] @ weights / np.sqrt(40) + noise * rng.standard_normal((len(labels), n_voxels))
     runs = np.repeat(["a", "b", "c", "d"], n_categories).tolist()
     categories = [str(label) for label in labels]
-    return labelled(X, {"low": units[labels][:, :20], "high": units[labels][:, 20:]}, categories, runs, "categories", categories)
+    return labelled(
+        X, {"low": units[labels][:, :20], "high": units[labels][:, 20:]}, categories, runs, "categories", categories
+    )
 
 
 def test_of_features_ridge_is_taken_unless_another_is_better_and_slr_only_if_it_takes_no_ages(monkeypatch):

@@ -125,7 +125,14 @@ def test_without_samples_to_predict_no_run_is_left_out(samples):
 def test_many_runs_are_left_out_in_groups(samples):
     X, Y = samples
     asked = []
-    train(X, range(len(X)), Y, DecoderSettings(name="ridge"), lambda *_: None, without=lambda runs: asked.append(runs) or X)
+    train(
+        X,
+        range(len(X)),
+        Y,
+        DecoderSettings(name="ridge"),
+        lambda *_: None,
+        without=lambda runs: asked.append(runs) or X,
+    )
     assert len(asked) == 12
     assert sorted(run for runs in asked for run in runs) == list(range(30))
 

@@ -89,7 +89,9 @@ def test_trials_of_what_is_left_out_change_nothing(changed):
     trained = train(given.X, given.runs, given.Y, DecoderSettings(name="ridge"), quiet)
     found = []
     for each in (given, other):
-        predictor = LeftOutPredictor(each, trained, DecoderSettings(name="ridge"), in_scale=False, without_categories=True)
+        predictor = LeftOutPredictor(
+            each, trained, DecoderSettings(name="ridge"), in_scale=False, without_categories=True
+        )
         for number, fold in enumerate(run_folds(each, None, 10)):
             predictor.take(fold, number)
         found.append(predictor.done())

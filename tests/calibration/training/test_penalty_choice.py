@@ -82,7 +82,9 @@ def test_new_categories_are_decoded_better_by_penalties_chosen_on_categories():
     for seed in range(12):
         X, Y, runs, categories, *new = drawn(seed)
         by_runs = train(X, runs, {"low": Y}, DecoderSettings(name="ridge"), lambda *_: None)
-        by_categories = train(X, runs, {"low": Y}, DecoderSettings(name="ridge"), lambda *_: None, penalty_groups=categories)
+        by_categories = train(
+            X, runs, {"low": Y}, DecoderSettings(name="ridge"), lambda *_: None, penalty_groups=categories
+        )
         assert by_categories.penalties["low"] > by_runs.penalties["low"]
         gains.append(
             accuracy_on_new(X, Y, by_categories.penalties["low"], *new)
@@ -100,7 +102,9 @@ def test_nothing_is_gained_where_no_category_is_shown_twice():
         X, Y, categories = X[:120], Y[:120], categories[:120]
         runs = (np.arange(120) // 20).tolist()
         by_runs = train(X, runs, {"low": Y}, DecoderSettings(name="ridge"), lambda *_: None)
-        by_categories = train(X, runs, {"low": Y}, DecoderSettings(name="ridge"), lambda *_: None, penalty_groups=categories)
+        by_categories = train(
+            X, runs, {"low": Y}, DecoderSettings(name="ridge"), lambda *_: None, penalty_groups=categories
+        )
         gains.append(
             accuracy_on_new(X, Y, by_categories.penalties["low"], *new)
             - accuracy_on_new(X, Y, by_runs.penalties["low"], *new)
