@@ -196,7 +196,7 @@ def _trained_how(
 ) -> tuple[str, ...]:
     """Describe what penalties were chosen by, and what decoders knew of the runs that they were tested on."""
     sentences = _chosen_how([fit.choice for fit in fitted], plain=candidates.are_plain)
-    if any(fitted[0].trained.penalties.values()):
+    if any(fit.choice.decoder.name == "ridge" for fit in fitted):
         sentences.append(penalty_choice_of(folds[0], candidates).sentence())
     tested = {run for fold in folds for samples in fold.tests.values() for run in samples.runs}
     trained_on = {run for fold in folds for run in fold.training.runs}
@@ -218,7 +218,7 @@ def named(decoder: DecoderSettings) -> DecoderSettings:
 
 
 def _chosen_how(choices: Sequence[DecoderChoice], *, plain: bool) -> list[str]:
-    """Describe the decoders that were chosen, with their alternatives where there is one choice; nothing if none was."""
+    """Describe the decoders that were chosen, with their alternatives if one was; nothing if all were given."""
     if not any(choice.how for choice in choices):
         return []
     counts = Counter(", ".join(filter(None, (c.decoder.name, in_words(c.decoder)))) for c in choices)

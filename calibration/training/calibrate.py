@@ -296,10 +296,10 @@ def _summarise(
         n_parts=len(set(groups)),
         trials=_trials_of(runs),
         notes=tuple(notes),
-        penalty_choice=choice.sentence() if any(trained.penalties.values()) else "",
+        penalty_choice=choice.sentence() if chosen.decoder.name == "ridge" else "",
         known="; ".join(
             part
-            for part in (_known(len(runs), bool(settings.nuisance.n_components)), _known_of(chosen, is_plain))
+            for part in (_known(len(runs), bool(settings.nuisance.n_components)), _known_of(chosen, plain=is_plain))
             if part
         ),
         decoder=", ".join(part for part in (chosen.decoder.name, in_words(chosen.decoder)) if part),
@@ -321,11 +321,11 @@ def _known(n_runs: int, has_components: bool) -> str:
     )
 
 
-def _known_of(chosen: DecoderChoice, is_plain: bool) -> str:
+def _known_of(chosen: DecoderChoice, *, plain: bool) -> str:
     """Describe what the choice of the decoder knew of what is left out; empty if none was made."""
     if not chosen.how:
         return ""
-    if is_plain:
+    if plain:
         return (
             "accuracy is of decoders that were chosen and tuned anew without what is left out; chances are of the one "
             "that was chosen by all"

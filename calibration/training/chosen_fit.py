@@ -56,8 +56,8 @@ def check_decoder(decoder: DecoderSettings, *, plain: bool) -> None:
     """
     if decoder.name in CLASSIFIERS and not plain:
         raise InputError(
-            f"decoder {decoder.name} tells categories apart, and here features of images are decoded, to rank categories "
-            "that it was not trained on; choose auto, ridge, ridge-select or slr, or --plain-categories"
+            f"decoder {decoder.name} tells categories apart, and here features of images are decoded, to rank "
+            "categories that it was not trained on; choose auto, ridge, ridge-select or slr, or --plain-categories"
         )
 
 

@@ -75,9 +75,10 @@ class DecoderChoice:
 def choose_among(
     tried: Sequence[Tried], groups: Sequence[Hashable], not_tried: Sequence[Alternative], left_out: str
 ) -> DecoderChoice:
-    """Choose the first kind of decoder that is worse than the best by no more than one standard error of the difference.
+    """Choose the first kind of decoder that is worse than the best by no more than one standard error.
 
-    Of each kind, the settings with the highest accuracy are taken, the first ones in a tie.
+    The error is that of the difference. Of each kind, the settings with the highest accuracy are taken, in a tie the
+    first.
 
     Parameters
     ----------

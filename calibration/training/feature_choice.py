@@ -22,7 +22,7 @@ _N_FOLDS, _FEWEST_GROUPS = 3, 3
 _FEWEST_UNITS = 16
 #: Numbers of voxels and penalties of `ridge-select` that are tried after those set.
 _SELECTIONS = ((150, 100.0), (500, 1000.0))
-#: Most work of a calibration with `slr`, in units times fits times the square of samples or voxels, whichever are fewer:
+#: Most work of a calibration with `slr`, in units times fits times the square of samples or voxels, the fewer of both:
 #: about 3 µs each, so some five minutes. It is fitted for each left-out fold, and about as often again for confidence.
 _MOST_WORK = 1e8
 _N_CONFIDENCE_FITS = 10
