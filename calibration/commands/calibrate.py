@@ -207,7 +207,7 @@ def _print_decoder(summary: CalibrationReport) -> None:
     console.print(styled("Decoder ", (summary.decoder, "bold"), how), soft_wrap=True)
     if not summary.alternatives:
         return
-    table = Table(title="Decoders compared on left-out samples, with the noise of all runs known", title_justify="left")
+    table = Table(title="Decoders compared on left-out samples", title_justify="left")
     table.add_column("decoder")
     table.add_column("settings")
     table.add_column("pairwise identification", justify="right")

@@ -11,7 +11,7 @@ from calibration.decoders.settings import DecoderSettings
 from calibration.metrics.group_means import averaged_by
 from calibration.parallel.progress import quiet
 from calibration.samples.study import CandidateFeatures, Course, Fold, Samples
-from calibration.samples.whitening import Whitening
+from calibration.samples.whitening import TrainingSamples, Whitening
 from calibration.training.chosen_fit import Labelled, choose_and_train
 from calibration.training.decoder_choice import DecoderChoice
 from calibration.training.fit import Trained
@@ -138,13 +138,17 @@ def fit_fold(
     InputError
         If there are too few samples or runs, or values that are not finite.
     """
-    shape = Whitening.of(fold.noise, noise).shape
+    whitening = Whitening.of(fold.noise, noise)
+    shape = whitening.shape
     training = fold.training.whitened(shape)
     runs = _groups_of(fold)
     if choice is None:
         choice = PenaltyChoice("runs" if len(set(fold.training.runs)) > 1 else "parts of the run", "", tuple(runs))
     labelled = Labelled(training.X, training.Y, training.categories, runs, choice)
-    trained, chosen = choose_and_train(labelled, decoder, quiet)
+    unwhitened = TrainingSamples(fold.training, whitening)
+    trained, chosen = choose_and_train(
+        labelled, decoder, quiet, whitened=lambda left_out: unwhitened.whitened_complete(left_out).X
+    )
     return FittedFold(trained, shape, chosen)
 
 

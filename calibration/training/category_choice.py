@@ -7,12 +7,14 @@ from collections.abc import Hashable, Iterator, Sequence
 import numpy as np
 
 from calibration.decoders.category_classifier import most_different
+from calibration.decoders.columns import profile_correlation
 from calibration.decoders.indicators import labels_of
 from calibration.decoders.registry import CLASSIFIERS, make_classifier
-from calibration.decoders.ridge import PENALTIES_PER_VOXEL, LeaveOneRunOut
+from calibration.decoders.ridge import PENALTIES_PER_VOXEL, DualRidge, Gram
 from calibration.decoders.settings import DecoderSettings
 from calibration.metrics.identification import all_accuracies
 from calibration.training.decoder_choice import Alternative, DecoderChoice, Tried, choose_among, in_words
+from calibration.training.fit import Without
 from calibration.training.folds import leave_groups_out
 from rtgod.messages import Array, Float32Array, Float64Array
 
@@ -28,7 +30,12 @@ ORDER = ("lda", "ridge", "svm")
 
 
 def choose_for_categories(
-    decoder: DecoderSettings, X: Float32Array, Y: Float32Array, groups: Sequence[Hashable], left_out: str = "runs"
+    decoder: DecoderSettings,
+    X: Float32Array,
+    Y: Float32Array,
+    groups: Sequence[Hashable],
+    left_out: str = "runs",
+    without: Without | None = None,
 ) -> DecoderChoice:
     """Choose a decoder of categories, tuned, by samples of groups that are left out in turn.
 
@@ -43,6 +50,9 @@ def choose_for_categories(
         The run of each sample, or its part of the only run.
     left_out : str
         What groups are, for people.
+    without : callable, optional
+        Gives the samples as they are made without knowledge of some groups; by default they stay as they are. Samples
+        that are whitened by their own noise, too, are decoded so well that decoders hardly differ.
     """
     names = ORDER if decoder.name == "auto" else (decoder.name,)
     labels = labels_of(Y)
@@ -56,7 +66,8 @@ def choose_for_categories(
     if "svm" in names and len(names) > 1 and Y.size > _MOST_FOR_SVM:
         names = tuple(name for name in names if name != "svm")
         not_tried.append(Alternative("svm", why_not=f"{len(Y):,} samples of {Y.shape[1]} categories take it too long"))
-    tried = list(_tried(names, decoder, X.astype(np.float64), labels, folds, Y))
+    made = [X if without is None else without({groups[row] for row in rows}) for _, rows in folds]
+    tried = list(_tried(names, decoder, [each.astype(np.float64) for each in made], labels, folds, Y))
     return choose_among(tried, groups, not_tried, left_out)
 
 
@@ -72,16 +83,17 @@ def _too_few(labels: Array, groups: Sequence[Hashable], folds: Sequence[tuple[Ar
 def _tried(
     names: Sequence[str],
     decoder: DecoderSettings,
-    X: Float64Array,
+    made: Sequence[Float64Array],
     labels: Array,
     folds: Sequence[tuple[Array, Array]],
     Y: Float32Array,
 ) -> Iterator[Tried]:
     """Yield every decoder with the accuracy of left-out samples, in the order of `names` and of their grids."""
-    grid = [each for name in names if name in CLASSIFIERS for each in _grid(name, decoder, X.shape[1])]
-    accuracies = [np.full(len(X), np.nan) for _ in grid]
-    most = max((each.n_voxels for each in grid if each.n_voxels < X.shape[1]), default=X.shape[1])
-    for kept, left_out in folds:
+    n_voxels = made[0].shape[1]
+    grid = [each for name in names if name in CLASSIFIERS for each in _grid(name, decoder, n_voxels)]
+    accuracies = [np.full(len(labels), np.nan) for _ in grid]
+    most = max((each.n_voxels for each in grid if each.n_voxels < n_voxels), default=n_voxels)
+    for X, (kept, left_out) in zip(made, folds, strict=True):
         # Few voxels are the same voxels, chosen from all or from more of the best.
         best = most_different(X[kept], labels[kept], most)
         fewer = X[:, best]
@@ -96,7 +108,7 @@ def _tried(
     of_grid = [Tried(each, accuracy) for each, accuracy in zip(grid, accuracies, strict=True)]
     for name in names:
         if name == "ridge":
-            yield Tried(decoder.model_copy(update={"name": "ridge", "tune": False}), _of_ridge(X, labels, folds, Y))
+            yield Tried(decoder.model_copy(update={"name": "ridge", "tune": False}), _of_ridge(made, labels, folds, Y))
         yield from (tried for tried in of_grid if tried.decoder.name == name)
 
 
@@ -111,14 +123,18 @@ def _grid(name: str, decoder: DecoderSettings, n_voxels: int) -> list[DecoderSet
     ]
 
 
-def _of_ridge(X: Float64Array, labels: Array, folds: Sequence[tuple[Array, Array]], Y: Float32Array) -> Float64Array:
-    fold = np.empty(len(X), np.int64)
-    for number, (_, left_out) in enumerate(folds):
-        fold[left_out] = number
-    folded = LeaveOneRunOut(X, fold.tolist())
-    penalty, _ = folded.choose(Y, [penalty * X.shape[1] for penalty in PENALTIES_PER_VOXEL])
-    predicted = (folded.predict(Y, penalty) - Y.mean(axis=0)) / np.maximum(Y.std(axis=0), 1e-12)
-    return _of_true(predicted, labels)
+def _of_ridge(
+    made: Sequence[Float64Array], labels: Array, folds: Sequence[tuple[Array, Array]], Y: Float32Array
+) -> Float64Array:
+    """Return the accuracy of `ridge` with the penalty that is best in all folds together."""
+    predicted = np.zeros((len(PENALTIES_PER_VOXEL), *Y.shape))
+    for X, (kept, left_out) in zip(made, folds, strict=True):
+        samples = Gram.of(X[kept])
+        for of_penalty, penalty in zip(predicted, PENALTIES_PER_VOXEL, strict=True):
+            model = DualRidge(penalty * X.shape[1]).fit_to(samples, Y[kept].astype(np.float64))
+            of_penalty[left_out] = (model.predict(X[left_out]) - Y.mean(axis=0)) / np.maximum(Y.std(axis=0), 1e-12)
+    best = max(predicted, key=lambda of_penalty: profile_correlation(of_penalty, Y).mean())
+    return _of_true(best, labels)
 
 
 def _of_true(scores: Float64Array, true: Array) -> Float64Array:

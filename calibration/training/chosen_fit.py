@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
@@ -18,7 +18,10 @@ from calibration.training.feature_choice import choose_for_features
 from calibration.training.fit import Trained, Without, left_out_rows, train
 from calibration.training.penalty_choice import PenaltyChoice
 from rtgod.errors import InputError
-from rtgod.messages import Float32Array, Float64Array
+from rtgod.messages import Array, Float32Array, Float64Array
+
+#: Most numbers in the samples for which choices without a run whiten anew without each further one: it takes minutes.
+_MOST_WHITENED = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,13 +64,15 @@ def check_decoder(decoder: DecoderSettings, *, plain: bool) -> None:
         )
 
 
-def resolve(decoder: DecoderSettings, samples: Labelled) -> DecoderChoice:
+def resolve(decoder: DecoderSettings, samples: Labelled, whitened: Without | None = None) -> DecoderChoice:
     """Choose the decoder that `auto` stands for, or the settings of one that is tuned.
 
     Parameters
     ----------
     decoder : DecoderSettings
     samples : Labelled
+    whitened : callable, optional
+        Gives the samples as they are made without knowledge of some runs, to compare decoders of categories on these.
 
     Raises
     ------
@@ -78,7 +83,7 @@ def resolve(decoder: DecoderSettings, samples: Labelled) -> DecoderChoice:
     check_decoder(decoder, plain=plain)
     if plain and (decoder.name == "auto" or (decoder.name in CLASSIFIERS and decoder.tune)):
         return choose_for_categories(
-            decoder, samples.X, samples.Y[CATEGORIES], samples.runs, left_out=_parts_or_runs(samples.choice)
+            decoder, samples.X, samples.Y[CATEGORIES], samples.runs, _parts_or_runs(samples.choice), whitened
         )
     if decoder.name == "auto":
         choice = samples.choice
@@ -92,6 +97,7 @@ def choose_and_train(
     report: Report,
     pool: Executor | None = None,
     without: Without | None = None,
+    whitened: Without | None = None,
 ) -> tuple[Trained, DecoderChoice]:
     """Choose a decoder, fit it to all samples, and predict each run from other runs if asked to.
 
@@ -108,6 +114,8 @@ def choose_and_train(
         As of `train`.
     without : callable, optional
         As of `train`.
+    whitened : callable, optional
+        As of `resolve`; by default `without`.
 
     Raises
     ------
@@ -115,7 +123,7 @@ def choose_and_train(
         If the samples are too few, or not finite, or the decoder does not fit them.
     """
     report("choosing a decoder", 0, 1)
-    choice = resolve(decoder, samples)
+    choice = resolve(decoder, samples, whitened or without)
     report("choosing a decoder", 1, 1)
     is_nested = without is not None and CATEGORIES in samples.Y and choice.how != ""
     trained = train(
@@ -141,10 +149,12 @@ def _nested_predictions(
     held_out = {layer: np.empty(values.shape) for layer, values in samples.Y.items()}
     report("left-out choices", 0, len(folds))
     for done, rows in enumerate(folds, 1):
-        X = without({samples.runs[row] for row in rows})
+        out = {samples.runs[row] for row in rows}
+        X = without(out)
         kept = np.setdiff1d(np.arange(len(X)), rows)
         others = _selected(replace(samples, X=X), kept)
-        chosen = resolve(decoder, others).decoder
+        whitened = _without_both(without, out, kept) if X.size <= _MOST_WHITENED else None
+        chosen = resolve(decoder, others, whitened).decoder
         # Of one run or part, every sample is one: to fit, nothing needs to be left out.
         runs = others.runs if len(set(others.runs)) > 1 else range(len(kept))
         trained = train(others.X, runs, others.Y, chosen, quiet)
@@ -156,7 +166,12 @@ def _nested_predictions(
     return held_out
 
 
-def _selected(samples: Labelled, rows: np.ndarray) -> Labelled:
+def _without_both(without: Without, out: Collection[Hashable], kept: Array) -> Without:
+    """Give the kept samples as they are made without knowledge of some runs, and of those that are out already."""
+    return lambda runs: without({*out, *runs})[kept]
+
+
+def _selected(samples: Labelled, rows: Array) -> Labelled:
     groups = tuple(samples.choice.groups[row] for row in rows)
     return Labelled(
         samples.X[rows],
