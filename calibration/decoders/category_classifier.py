@@ -161,9 +161,9 @@ def class_means(X: Float64Array, labels: Array) -> tuple[Float64Array, Float64Ar
     ----------
     X : ndarray of shape (n_samples, n_columns)
     labels : ndarray of shape (n_samples,), int
-        From 0; every number up to the largest occurs.
+        From 0; the mean of a category without samples is 0.
     """
     n_classes = int(labels.max()) + 1
     of_class = (labels == np.arange(n_classes)[:, np.newaxis]).astype(np.float64)
     counts = of_class.sum(axis=1)
-    return of_class @ X / counts[:, np.newaxis], counts
+    return of_class @ X / np.maximum(counts, 1)[:, np.newaxis], counts

@@ -55,6 +55,8 @@ def test_voxels_are_those_of_largest_f():
     assert most_different(X, labels, 12).tolist() == sorted(np.argsort(-f)[:12].tolist())
     # Of one sample each, nothing is known of the spread within categories; constant voxels tell nothing.
     assert most_different(X[::N_EACH], labels[::N_EACH], 12).size == N_VOXELS
+    # Nor does it matter if a category has no sample.
+    assert most_different(X, labels * 2, 12).tolist() == most_different(X, labels, 12).tolist()
     X[:, 3] = 0.1
     assert 3 not in most_different(X, labels, N_VOXELS - 1)
 
