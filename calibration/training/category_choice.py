@@ -77,6 +77,9 @@ def _too_few(labels: Array, groups: Sequence[Hashable], folds: Sequence[tuple[Ar
         there = f"there is 1 {left_out.replace('runs', 'run')}" if n == 1 else f"there are {n} {left_out}"
         return f"{there} to leave out, and {_FEWEST_GROUPS} are needed"
     fewest = min(len(kept) / len(np.unique(labels[kept])) for kept, _ in folds)
+    judged = [row for kept, out in folds for row in out if labels[row] in labels[kept]]
+    if len({groups[row] for row in judged}) < _FEWEST_GROUPS or min(len(set(labels[kept])) for kept, _ in folds) < 2:
+        return f"too few {left_out} show categories that others show, too"
     return "" if fewest >= 2 else f"without some {left_out} there are fewer than two samples of a category"
 
 
