@@ -122,9 +122,12 @@ def choose_and_train(
     InputError
         If the samples are too few, or not finite, or the decoder does not fit them.
     """
-    report("choosing a decoder", 0, 1)
+    is_open = decoder.name == "auto" or (decoder.name in CLASSIFIERS and decoder.tune)
+    if is_open:
+        report("choosing a decoder", 0, 1)
     choice = resolve(decoder, samples, whitened or without)
-    report("choosing a decoder", 1, 1)
+    if is_open:
+        report("choosing a decoder", 1, 1)
     is_nested = without is not None and CATEGORIES in samples.Y and choice.how != ""
     trained = train(
         samples.X,

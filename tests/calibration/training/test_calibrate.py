@@ -22,6 +22,7 @@ from calibration.samples.targets import Targets
 from calibration.training import calibrate as module
 from calibration.training.calibrate import calibrate
 from calibration.training.confidence import fit_chances
+from calibration.training.decoder_choice import DecoderChoice
 from calibration.training.fit import Trained
 from calibration.training.held_out_rankings import Learned
 from calibration.training.penalty_choice import choose_left_out
@@ -288,7 +289,10 @@ def test_what_is_shown_need_not_be_a_candidate(bundle):
     learned = Learned(fit_chances(None, "there is one category", ("unknown",)), None)
     samples = Samples(np.zeros((3, 5), np.float32), ("run-1",) * 3, ("unknown",) * 3, held_out)
     choice = choose_left_out(samples.categories, samples.runs, targets.candidates)
-    summary = module._summarise(trained, samples, samples.runs, targets, [run], learned, choice, PipelineSettings())
+    chosen = DecoderChoice(DecoderSettings(name="ridge"))
+    summary = module._summarise(
+        trained, samples, samples.runs, targets, [run], learned, choice, chosen, PipelineSettings()
+    )
     assert summary.identification_accuracy is None
     assert summary.trials == (LeftOutCounts("run-1", "trials", 3, {"censored": 1}),)
     assert summary.notes == ("how sure a ranking of new categories may be is unknown: there is one category",)
