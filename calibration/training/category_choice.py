@@ -54,7 +54,7 @@ def choose_for_categories(
         Gives the samples as they are made without knowledge of some groups; by default they stay as they are. Samples
         that are whitened by their own noise, too, are decoded so well that decoders hardly differ.
     """
-    names = ORDER if decoder.name == "auto" else (decoder.name,)
+    names: tuple[str, ...] = ORDER if decoder.name == "auto" else (decoder.name,)
     labels = labels_of(Y)
     folds = leave_groups_out([str(group) for group in groups], _MOST_FOLDS)
     if too_few := _too_few(labels, groups, folds, left_out):
