@@ -186,11 +186,11 @@ def calibrated(subject: Subject) -> Calibrated:
         subject.samples(imagined, imagined=True, run="imagined"),
     )
     samples = joined(parts)
-    trained = train(samples.X, samples.runs, samples.Y, DecoderSettings(), quiet)
+    trained = train(samples.X, samples.runs, samples.Y, DecoderSettings(name="ridge"), quiet)
     candidates = subject.candidates()
     return Calibrated(
         trained,
-        learn_from_rankings(samples, trained, DecoderSettings(), candidates, RankingSettings()),
+        learn_from_rankings(samples, trained, DecoderSettings(name="ridge"), candidates, RankingSettings()),
         candidates,
     )
 

@@ -196,7 +196,7 @@ def _imagined(
 def _compared(seed: int, is_shuffled: bool) -> Homology:  # for a pool, which takes positions
     study = planted_study(seed, is_shuffled=is_shuffled)
     with ThreadPoolExecutor(1) as here:
-        return homology(study, NoiseSettings(), DecoderSettings(), here, quiet)
+        return homology(study, NoiseSettings(), DecoderSettings(name="ridge"), here, quiet)
 
 
 def _chain(rng: np.random.Generator) -> Float64Array:

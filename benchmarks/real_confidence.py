@@ -60,9 +60,9 @@ def localizer_is_unknown(folder: Path) -> bool:
     ids, n = stimuli.candidate_ids, len(categories)
     X = np.random.default_rng(0).standard_normal((n, 50)).astype(np.float32)
     samples = Samples(X, ("run",) * n, tuple(categories), stimuli.of_categories(categories))
-    trained = train(X, parts_of_one_run(categories), samples.Y, DecoderSettings(), quiet)
+    trained = train(X, parts_of_one_run(categories), samples.Y, DecoderSettings(name="ridge"), quiet)
     candidates = CandidateFeatures(ids, ids, stimuli.candidates)
-    learned = learn_from_rankings(samples, trained, DecoderSettings(), candidates, RankingSettings())
+    learned = learn_from_rankings(samples, trained, DecoderSettings(name="ridge"), candidates, RankingSettings())
     return learned.confidence.chances is None
 
 
@@ -84,8 +84,10 @@ def _calibrated(runs: list[CleanedRun]) -> tuple[Calibrated, Whitening]:
     samples = _samples(runs)
     whitening = Whitening.of({run.run.run_id: run.noise for run in runs}, NoiseSettings())
     whitened = samples.whitened(whitening.shape)
-    trained = train(whitened.X, samples.runs, samples.Y, DecoderSettings(), quiet)
+    trained = train(whitened.X, samples.runs, samples.Y, DecoderSettings(name="ridge"), quiet)
     stimuli = plain_stimuli(samples.categories)
     candidates = CandidateFeatures(stimuli.candidate_ids, stimuli.candidate_ids, stimuli.candidates)
-    learned = learn_from_rankings(samples, trained, DecoderSettings(), candidates, RankingSettings(), whitening)
+    learned = learn_from_rankings(
+        samples, trained, DecoderSettings(name="ridge"), candidates, RankingSettings(), whitening
+    )
     return Calibrated(trained, learned, candidates), whitening

@@ -255,7 +255,7 @@ def measure(settings: SubjectSettings, pictures: Pictures, n_workers: int | None
     pipeline = PipelineSettings()
     study = study_of(subject, pictures, pipeline, n_workers)
     fold, candidates = study.folds[0].complete_only(), study.candidates
-    fitted = fit_fold(fold, pipeline.noise, DecoderSettings())
+    fitted = fit_fold(fold, pipeline.noise, DecoderSettings(name="ridge"))
     index = index_of(candidates, fitted, pipeline.ranking)
     for kind, samples in fold.tests.items():
         decoded = decode_kind(samples, fitted, index, candidates)

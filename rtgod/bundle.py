@@ -259,7 +259,7 @@ class DecoderBundle:
             "voxel_sd": self.voxel_sd,
         }
         for name, layer in self.layers.items():
-            arrays |= {f"{name}/{field.name}": getattr(layer, field.name) for field in fields(layer)}
+            arrays |= {f"{name}/{key}": array for key, array in _arrays_of(layer).items()}
             arrays[f"{name}/candidates"] = self.candidate_features[name]
         if self.response is not None:
             arrays["response"] = self.response
@@ -321,7 +321,7 @@ class DecoderBundle:
                 shapes[f"{name}/weights"] = (n_units, n_voxels)
             else:
                 shapes[f"{name}/dual"] = (n_units, n_samples)
-            shapes |= {f"{name}/unit_mean": (n_units,), f"{name}/unit_sd": (n_units,)}
+            shapes |= {f"{name}/{of_units}": (n_units,) for of_units in ("unit_mean", "unit_sd", "intercept")}
             shapes[f"{name}/candidates"] = (len(self.candidates), n_units)
         if self.response is not None:
             shapes["response"] = (n_voxels,)
@@ -397,7 +397,16 @@ def _training_of(header: Mapping[str, Any]) -> Training:
 
 
 def _layer_of(name: str, kind: type[AnyLayerDecoder], arrays: Mapping[str, Array]) -> AnyLayerDecoder:
-    return kind(**{field.name: arrays[f"{name}/{field.name}"] for field in fields(kind)})
+    saved = {field.name: arrays.get(f"{name}/{field.name}") for field in fields(kind)}
+    if lacking := [key for key, array in saved.items() if array is None and key != "intercept"]:
+        raise KeyError(f"{name}/{lacking[0]}")
+    return kind(**{key: array for key, array in saved.items() if array is not None})
+
+
+def _arrays_of(layer: AnyLayerDecoder) -> dict[str, Array]:
+    """Return the arrays that a layer has, by the names of its fields."""
+    arrays = {field.name: getattr(layer, field.name) for field in fields(layer)}
+    return {name: array for name, array in arrays.items() if array is not None}
 
 
 def _check_places(name: str, layer: SparseLayerDecoder, n_voxels: int) -> None:

@@ -192,12 +192,33 @@ def _print_summary(summary: CalibrationReport) -> None:
         soft_wrap=True,
     )
     console.print(_against_chance(summary), soft_wrap=True)
+    _print_decoder(summary)
     for told in (summary.penalty_choice, summary.known):
         if told:
             console.print(f"{told[0].upper()}{told[1:]}.", soft_wrap=True, markup=False)
     say_missing(by_reason(summary.trials))
     for note in summary.notes:
         console.print(styled(("note", "yellow"), f" {note}"), soft_wrap=True)
+
+
+def _print_decoder(summary: CalibrationReport) -> None:
+    """Show the decoder, how it was chosen, and its alternatives."""
+    how = f": {summary.decoder_choice}" if summary.decoder_choice else ""
+    console.print(styled("Decoder ", (summary.decoder, "bold"), how), soft_wrap=True)
+    if not summary.alternatives:
+        return
+    table = Table(title="Decoders compared on left-out samples", title_justify="left")
+    table.add_column("decoder")
+    table.add_column("settings")
+    table.add_column("pairwise identification", justify="right")
+    table.add_column("below the best", justify="right")
+    for each in summary.alternatives:
+        below = each.why_not or "not tried"
+        if each.deficit is not None and each.error is not None:
+            below = "the best" if each.deficit <= 0 else f"{100 * each.deficit:.1f} ± {100 * each.error:.1f} points"
+        is_chosen = each.accuracy is not None and summary.decoder.partition(",")[0] == each.name
+        table.add_row(each.name, each.setting, _percent(each.accuracy), below, style="bold" if is_chosen else None)
+    console.print(table)
 
 
 def _against_chance(summary: CalibrationReport) -> Text:

@@ -123,13 +123,14 @@ DecoderName = Annotated[
     str | None,
     typer.Option(
         "--decoder",
-        help="ridge (all voxels), ridge-select (for each unit, the voxels that correlate most with it) or slr (sparse "
-        "linear regression, the study's); default ridge.",
+        help="ridge (all voxels), ridge-select (for each unit, the voxels that correlate most with it), slr (sparse "
+        "linear regression, the study's); where categories themselves are decoded also lda (discriminant analysis) or "
+        "svm, on the voxels that differ most between them; or auto, the default: chosen by cross-validation.",
     ),
 ]
 DecoderFile = Annotated[
     Path | None,
-    typer.Option("--decoder-settings", help="TOML file with the decoder's n_voxels, alpha, max_iterations, n_folds."),
+    typer.Option("--decoder-settings", help="TOML file with the decoder's n_voxels, alpha, cost, tune, n_folds …"),
 ]
 SettingsFile = Annotated[Path | None, typer.Option(help="TOML file with pipeline settings.")]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default one per core.")]

@@ -124,7 +124,7 @@ def ablate_preprocessing(
         if targets is None or not trials <= known:
             targets, known = files.targets(runs, report), trials
         (fold,) = folds_of(gathered, targets.features_of, "runs")
-        scores = score_blocks(fold.complete_only(), targets.candidates, changed, DecoderSettings())
+        scores = score_blocks(fold.complete_only(), targets.candidates, changed, DecoderSettings(name="ridge"))
         accuracies = _by_trial(scores, gathered.test, targets.candidates)
         of_kinds = {kind: {category for _, _, category in trials} for kind, trials in accuracies.items()}
         new = {kind for kind, tested in of_kinds.items() if are_new(tested, fold.training.categories)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from calibration.metrics.statistics import share_interval
 from calibration.parallel.progress import Report, in_pool
 from calibration.samples.left_out import LeftOutCounts, added, without_candidates
 from calibration.samples.study import CandidateFeatures, Fold, Samples, Study
+from calibration.training.decoder_choice import DecoderChoice, in_words
 from calibration.training.held_out_rankings import Learned
 from calibration.training.penalty_choice import warnings_at
 from rtgod.decoding.category_index import CategoryIndex, index_categories
@@ -141,11 +143,11 @@ def evaluate(
     candidates = study.candidates.select(settings.ranking.candidates)
     fits = _fit_regions(study, candidates, settings.noise, decoder, pool, report)
     by_region = _by_region(study, fits, pool, report)
-    comparison = homology(study, settings.noise, decoder, pool, report)
+    comparison = homology(study, settings.noise, named(decoder), pool, report)
     folds = [fold.select_voxels(study.regions[study.main_region]) for fold in study.folds]
     fitted = fits[study.main_region]
-    n_runs, by_runs = _against_runs(folds, candidates, settings, decoder, pool, report)
-    to_learn = [(fold, fit, candidates, settings, decoder) for fold, fit in zip(folds, fitted, strict=True)]
+    n_runs, by_runs = _against_runs(folds, candidates, settings, fitted[0].choice.decoder, pool, report)
+    to_learn = [(fold, fit, candidates, settings, fit.choice.decoder) for fold, fit in zip(folds, fitted, strict=True)]
     learned = tuple(in_pool(pool, "confidence", report, learn_fold, to_learn))
     decoded, by_fold = {}, {}
     for kind in folds[0].tests:
@@ -193,8 +195,8 @@ def _trained_how(
     folds: Sequence[Fold], fitted: Sequence[FittedFold], candidates: CandidateFeatures, settings: PipelineSettings
 ) -> tuple[str, ...]:
     """Describe what penalties were chosen by, and what decoders knew of the runs that they were tested on."""
-    sentences = []
-    if any(fitted[0].trained.penalties.values()):
+    sentences = _chosen_how([fit.choice for fit in fitted], plain=candidates.are_plain)
+    if any(fit.choice.decoder.name == "ridge" for fit in fitted):
         sentences.append(penalty_choice_of(folds[0], candidates).sentence())
     tested = {run for fold in folds for samples in fold.tests.values() for run in samples.runs}
     trained_on = {run for fold in folds for run in fold.training.runs}
@@ -203,6 +205,34 @@ def _trained_how(
     if settings.nuisance.n_components and tested & trained_on:
         sentences.append("noise components are learned from all runs, those that are left out included")
     return tuple(sentences)
+
+
+def named(decoder: DecoderSettings) -> DecoderSettings:
+    """Return a decoder that is named: `ridge` for `auto`, where areas are compared or steps of preprocessing.
+
+    Parameters
+    ----------
+    decoder : DecoderSettings
+    """
+    return decoder.model_copy(update={"name": "ridge"}) if decoder.name == "auto" else decoder
+
+
+def _chosen_how(choices: Sequence[DecoderChoice], *, plain: bool) -> list[str]:
+    """Describe the decoders that were chosen, with their alternatives if one was; nothing if all were given."""
+    if not any(choice.how for choice in choices):
+        return []
+    counts = Counter(", ".join(filter(None, (c.decoder.name, in_words(c.decoder)))) for c in choices)
+    decoders = "; ".join(
+        f"{name} ({n} of {len(choices)} times)" if len(choices) > 1 else name for name, n in counts.items()
+    )
+    sentences = [f"decoder, chosen by the training samples of each fold: {decoders}; {choices[0].how}"]
+    tried = [each for each in choices[0].alternatives if each.accuracy is not None]
+    if tried and len(choices) == 1:
+        figures = ", ".join(f"{each.name} {100 * (each.accuracy or 0):.1f} %" for each in tried)
+        sentences.append(f"pairwise identification within the training samples: {figures}")
+    if not plain:
+        sentences.append("areas at equal numbers of voxels are all compared by ridge")
+    return sentences
 
 
 def _not_ranked(folds: Sequence[Fold], candidates: CandidateFeatures) -> list[LeftOutCounts]:
@@ -254,11 +284,11 @@ def _fit_regions(
     report: Report,
 ) -> dict[str, list[FittedFold]]:
     """Fit the decoders of every region, one for each fold."""
-    complete = [(fold.complete_only(), penalty_choice_of(fold, candidates).groups) for fold in study.folds]
+    complete = [(fold.complete_only(), penalty_choice_of(fold, candidates)) for fold in study.folds]
     arguments = [
-        (fold.select_voxels(columns), noise, decoder, penalty_groups)
+        (fold.select_voxels(columns), noise, decoder, choice)
         for columns in study.regions.values()
-        for fold, penalty_groups in complete
+        for fold, choice in complete
     ]
     fits = iter(in_pool(pool, "training", report, fit_fold, arguments))
     return {region: [next(fits) for _ in complete] for region in study.regions}
@@ -358,7 +388,7 @@ def score_blocks(
     InputError
         If there are too few samples or runs, or values that are not finite.
     """
-    fit = fit_fold(fold, settings.noise, decoder, penalty_choice_of(fold, candidates).groups)
+    fit = fit_fold(fold, settings.noise, decoder, penalty_choice_of(fold, candidates))
     index = index_of(candidates, fit, _unweighted(settings.ranking))
     return {kind: decode_kind(test, fit, index, candidates).blocks for kind, test in fold.tests.items()}
 

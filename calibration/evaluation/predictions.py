@@ -11,8 +11,10 @@ from calibration.decoders.settings import DecoderSettings
 from calibration.metrics.group_means import averaged_by
 from calibration.parallel.progress import quiet
 from calibration.samples.study import CandidateFeatures, Course, Fold, Samples
-from calibration.samples.whitening import Whitening
-from calibration.training.fit import Trained, train
+from calibration.samples.whitening import TrainingSamples, Whitening
+from calibration.training.chosen_fit import Labelled, choose_and_train
+from calibration.training.decoder_choice import DecoderChoice
+from calibration.training.fit import Trained
 from calibration.training.folds import parts_of_one_run
 from calibration.training.penalty_choice import PenaltyChoice, choose_left_out
 from rtgod.decoding.category_index import CategoryIndex
@@ -95,10 +97,13 @@ class FittedFold:
     trained : Trained
     shape : NoiseCovariance or None
         Whitens patterns; with None they stay unchanged.
+    choice : DecoderChoice
+        The decoder that was fitted, and how it was chosen from the training samples.
     """
 
     trained: Trained
     shape: NoiseCovariance | None
+    choice: DecoderChoice
 
     def decode(self, X: Float32Array) -> dict[str, Float32Array]:
         """Decode samples by the server's code into features: per layer, (n_samples, n_units).
@@ -114,9 +119,9 @@ class FittedFold:
 
 
 def fit_fold(
-    fold: Fold, noise: NoiseSettings, decoder: DecoderSettings, penalty_groups: Sequence[Hashable] | None = None
+    fold: Fold, noise: NoiseSettings, decoder: DecoderSettings, choice: PenaltyChoice | None = None
 ) -> FittedFold:
-    """Learn the noise's shape and the decoder from a fold's training samples.
+    """Learn the noise's shape and the decoder from a fold's training samples; `auto` is chosen by these alone.
 
     Parameters
     ----------
@@ -124,19 +129,27 @@ def fit_fold(
     noise : NoiseSettings
         Without components, patterns are not whitened.
     decoder : DecoderSettings
-    penalty_groups : sequence of length n_samples, optional
-        The group that each training sample is left out with when penalties are chosen; by default its run, or its part
-        of the only run. See `penalty_choice_of`.
+    choice : PenaltyChoice, optional
+        What is left out of the training samples to choose penalties and a decoder; by default runs, or parts of the
+        only run. See `penalty_choice_of`.
 
     Raises
     ------
     InputError
         If there are too few samples or runs, or values that are not finite.
     """
-    shape = Whitening.of(fold.noise, noise).shape
+    whitening = Whitening.of(fold.noise, noise)
+    shape = whitening.shape
     training = fold.training.whitened(shape)
-    trained = train(training.X, _groups_of(fold), training.Y, decoder, quiet, penalty_groups=penalty_groups)
-    return FittedFold(trained, shape)
+    runs = _groups_of(fold)
+    if choice is None:
+        choice = PenaltyChoice("runs" if len(set(fold.training.runs)) > 1 else "parts of the run", "", tuple(runs))
+    labelled = Labelled(training.X, training.Y, training.categories, runs, choice)
+    unwhitened = TrainingSamples(fold.training, whitening)
+    trained, chosen = choose_and_train(
+        labelled, decoder, quiet, whitened=lambda left_out: unwhitened.whitened_complete(left_out).X
+    )
+    return FittedFold(trained, shape, chosen)
 
 
 def penalty_choice_of(fold: Fold, candidates: CandidateFeatures) -> PenaltyChoice:

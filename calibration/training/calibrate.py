@@ -31,7 +31,9 @@ from calibration.samples.runs import CleanedRun
 from calibration.samples.study import CATEGORIES, Samples
 from calibration.samples.targets import TargetFiles, Targets
 from calibration.samples.whitening import TrainingSamples, Whitening
-from calibration.training.fit import Trained, train
+from calibration.training.chosen_fit import Labelled, check_decoder, choose_and_train
+from calibration.training.decoder_choice import Alternative, DecoderChoice, in_words
+from calibration.training.fit import Trained
 from calibration.training.folds import parts_of_one_run
 from calibration.training.held_out_rankings import Learned, learn_from_rankings
 from calibration.training.penalty_choice import PenaltyChoice, choose_left_out, warnings_at
@@ -100,6 +102,12 @@ class CalibrationReport:
         What was left out to choose penalties, and why; empty if none were chosen.
     known : str
         What the decoders of left-out runs knew of these runs.
+    decoder : str
+        Name of the decoder, and its settings in words.
+    decoder_choice : str
+        How the decoder was chosen; empty if it was given.
+    alternatives : tuple of Alternative
+        Decoders that it was chosen from, or that were left out.
     test : ExchangeTest or None
         Test of the identification accuracy against its values under exchanged labels; None without a test.
     seconds : mapping of str to float
@@ -118,6 +126,9 @@ class CalibrationReport:
     notes: tuple[str, ...]
     penalty_choice: str
     known: str
+    decoder: str = "ridge"
+    decoder_choice: str = ""
+    alternatives: tuple[Alternative, ...] = ()
     test: ExchangeTest | None = None
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
@@ -159,6 +170,7 @@ def calibrate(
         raise InputError("n_folds = 0 leaves no run out, and accuracy is reported of runs that are; choose 2 or more")
     files = TargetFiles(inputs, network)
     check_matching(settings.ranking, files.are_plain)
+    check_decoder(decoder, plain=files.are_plain)
     first_run = inputs.training[0]
     voxels = inputs.region.voxels(first_run.open(settings.events).run) if inputs.region else None
     gathered = gather_runs(inputs, voxels, settings, pool, report)
@@ -182,20 +194,14 @@ def calibrate(
         groups = parts_of_one_run(samples.categories) if in_parts else samples.runs
         candidates = targets.candidates
         choice = choose_left_out(samples.categories, groups, candidates, one_run=in_parts)
-        trained = train(
-            samples.X,
-            groups,
-            samples.Y,
-            decoder,
-            report,
-            pool,
-            penalty_groups=choice.groups,
-            without=lambda left_out: training.whitened_complete(left_out).X,
+        labelled = Labelled(samples.X, samples.Y, samples.categories, groups, choice)
+        trained, chosen = choose_and_train(
+            labelled, decoder, report, pool, without=lambda left_out: training.whitened_complete(left_out).X
         )
         report("confidence", 0, 1)
-        learned = learn_from_rankings(unwhitened, trained, decoder, candidates, settings.ranking, whitening)
+        learned = learn_from_rankings(unwhitened, trained, chosen.decoder, candidates, settings.ranking, whitening)
         report("confidence", 1, 1)
-        summary = _summarise(trained, samples, groups, targets, runs, learned, choice, settings)
+        summary = _summarise(trained, samples, groups, targets, runs, learned, choice, chosen, settings)
     seconds = _work_s(runs) | {"features": have_features - began, "fits": time.perf_counter() - have_features}
     summary = replace(summary, seconds=seconds, notes=(*summary.notes, *gathered.notes))
     bundle = DecoderBundle(
@@ -208,7 +214,7 @@ def calibrate(
         candidate_features=candidates.features,
         noise=Noise(whitening.shape, gathered.noise.courses),
         settings=settings,
-        provenance=_provenance(inputs, network, decoder, summary) | checksums.result(),
+        provenance=_provenance(inputs, network, decoder, chosen, summary) | checksums.result(),
         layer_weights=learned.layer_weights.weights if learned.layer_weights else None,
         chances=learned.confidence.chances,
         imagined_chances=learned.imagined.chances if learned.imagined else None,
@@ -243,6 +249,7 @@ def _summarise(
     runs: Sequence[CleanedRun],
     learned: Learned,
     choice: PenaltyChoice,
+    chosen: DecoderChoice,
     settings: PipelineSettings,
 ) -> CalibrationReport:
     layers, candidates = trained.layers, targets.candidates
@@ -290,8 +297,15 @@ def _summarise(
         n_parts=len(set(groups)),
         trials=_trials_of(runs),
         notes=tuple(notes),
-        penalty_choice=choice.sentence() if any(trained.penalties.values()) else "",
-        known=_known(len(runs), bool(settings.nuisance.n_components)),
+        penalty_choice=choice.sentence() if chosen.decoder.name == "ridge" else "",
+        known="; ".join(
+            part
+            for part in (_known(len(runs), bool(settings.nuisance.n_components)), _known_of(chosen, plain=is_plain))
+            if part
+        ),
+        decoder=", ".join(part for part in (chosen.decoder.name, in_words(chosen.decoder)) if part),
+        decoder_choice=chosen.how,
+        alternatives=chosen.alternatives,
         test=test,
     )
 
@@ -308,6 +322,18 @@ def _known(n_runs: int, has_components: bool) -> str:
     )
 
 
+def _known_of(chosen: DecoderChoice, *, plain: bool) -> str:
+    """Describe what the choice of the decoder knew of what is left out; empty if none was made."""
+    if not chosen.how:
+        return ""
+    if plain:
+        return (
+            "accuracy is of decoders that were chosen and tuned anew without what is left out; chances are of the one "
+            "that was chosen by all"
+        )
+    return "the decoder was chosen by all runs, so that its accuracy may be too high by as much as the choice gains"
+
+
 def _shown_in_one(categories: Sequence[str], groups: Sequence[Hashable]) -> dict[str, int]:
     """Return categories that only one left-out group contains, with their numbers of samples."""
     places: dict[str, set[Hashable]] = {}
@@ -317,7 +343,11 @@ def _shown_in_one(categories: Sequence[str], groups: Sequence[Hashable]) -> dict
 
 
 def _provenance(
-    inputs: DatasetFiles, network: Network | None, decoder: DecoderSettings, summary: CalibrationReport
+    inputs: DatasetFiles,
+    network: Network | None,
+    decoder: DecoderSettings,
+    chosen: DecoderChoice,
+    summary: CalibrationReport,
 ) -> dict[str, Any]:
     return {
         "made_by": f"rtgod {version('rtgod')}",
@@ -326,7 +356,8 @@ def _provenance(
         "packages": {name: version(name) for name in (*_PACKAGES, *(_OF_NETWORKS if network else ()))},
         "subject": inputs.subject,
         "region": inputs.region.expression if inputs.region else "head",
-        "decoder": decoder.model_dump(mode="json"),
+        "decoder": chosen.decoder.model_dump(mode="json"),
+        "decoder_asked_for": decoder.name,
         "network": network and network.model_dump(mode="json"),
         # Times are no property of the result.
         "cross_validation": {name: value for name, value in asdict(summary).items() if name != "seconds"},

@@ -6,16 +6,17 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import GroupKFold
 
 from calibration.decoders.columns import column_moments
-from calibration.decoders.registry import make_decoder
+from calibration.decoders.indicators import IndicatorDecoder
+from calibration.decoders.registry import QUICK, AnyDecoder, make_decoder
 from calibration.decoders.ridge import PENALTIES_PER_VOXEL, DualRidge, LeaveOneRunOut, fit_layers, predict_layers
 from calibration.decoders.settings import DecoderSettings
-from calibration.decoders.sparse import SparseDecoder
 from calibration.parallel.progress import Report
 from calibration.training.penalty_choice import Edge, edge_of
 from rtgod.decoding.decoder import (
@@ -31,7 +32,7 @@ from rtgod.messages import Float32Array, Float64Array
 
 #: Gives the training samples, shape (n_samples, n_voxels), as they are made without knowledge of some runs.
 Without = Callable[[Collection[Hashable]], Float32Array]
-#: Most groups of runs that `ridge` leaves out in turn; with no more runs than this, each is left out alone.
+#: Most groups of runs that quick decoders leave out in turn; with no more runs than this, each is left out alone.
 _MOST_GROUPS = 12
 
 
@@ -131,7 +132,7 @@ def _train_ridge(
     without: Without | None,
 ) -> Trained:
     """Choose each layer's penalty in closed form, by leaving out one group at a time."""
-    left_out = _left_out(runs, _MOST_GROUPS) if without else []
+    left_out = left_out_rows(runs, _MOST_GROUPS) if without else []
     n_steps = len(Y) + len(left_out)
     report("fitting", 0, n_steps)
     folds = LeaveOneRunOut(X, penalty_groups)
@@ -175,8 +176,16 @@ def _predict_ridge(
     return predict_layers(models, X[rows])
 
 
-def _left_out(runs: Sequence[Hashable], n_groups: int) -> list[npt.NDArray[np.int64]]:
-    """Return the rows of each group of runs that is left out: as many groups as runs, or `n_groups` at most."""
+def left_out_rows(runs: Sequence[Hashable], n_groups: int) -> list[npt.NDArray[np.int64]]:
+    """Return the rows of each group of runs that is left out: as many groups as runs, or `n_groups` at most.
+
+    Parameters
+    ----------
+    runs : sequence of length n_samples
+        Run of each sample.
+    n_groups : int
+        Most groups; 0 leaves out none.
+    """
     numbers = _numbered(runs)
     n_groups = min(n_groups, len(set(numbers)))
     return [rows for _, rows in GroupKFold(n_groups).split(numbers, groups=numbers)] if n_groups else []
@@ -192,7 +201,8 @@ def _train_sparse(
     without: Without | None,
 ) -> Trained:
     """Fit without each group of runs in turn, and last with all; `each` is `map` or a pool's `map`."""
-    left_out = _left_out(runs, decoder.n_folds) if without else []
+    n_groups = _MOST_GROUPS if decoder.name in QUICK else decoder.n_folds
+    left_out = left_out_rows(runs, n_groups) if without else []
     made = [(rows, without({runs[row] for row in rows})) for rows in left_out] if without else []
     fits = [(layer, rows, samples) for rows, samples in (*made, (np.empty(0, np.int64), X)) for layer in Y]
     layers, held_out = {}, {layer: np.empty(values.shape) for layer, values in Y.items() if left_out}
@@ -216,7 +226,7 @@ def _train_sparse(
         voxel_mean=voxel_mean.astype(np.float32),
         voxel_sd=voxel_sd.astype(np.float32),
         layers=layers,
-        penalties=dict.fromkeys(Y, make_decoder(decoder).get_params().get("alpha")),
+        penalties=dict.fromkeys(Y, decoder.alpha if decoder.name == "ridge-select" else None),
         held_out=held_out,
     )
 
@@ -245,11 +255,16 @@ def _ridge_layer(model: DualRidge, *, is_dense: bool) -> LayerDecoder | DenseLay
     return LayerDecoder(np.ascontiguousarray(model.dual_coef_.T, np.float32), *moments)
 
 
-def _sparse_layer(model: SparseDecoder) -> SparseLayerDecoder:
+def _sparse_layer(model: AnyDecoder) -> SparseLayerDecoder:
+    if isinstance(model, DualRidge):
+        raise TypeError("weights of ridge on all voxels are dual, and no sparse layer")
+    is_classifier = isinstance(model, IndicatorDecoder)
+    weights: Any = model.coef_  # csr_array
     return SparseLayerDecoder(
-        starts=model.coef_.indptr.astype(np.int32),
-        voxels=model.coef_.indices.astype(np.int32),
-        weights=model.coef_.data.astype(np.float32),
+        starts=weights.indptr.astype(np.int32),
+        voxels=weights.indices.astype(np.int32),
+        weights=weights.data.astype(np.float32),
         unit_mean=model.y_mean_.astype(np.float32),
         unit_sd=model.y_scale_.astype(np.float32),
+        intercept=model.intercept_.astype(np.float32) if is_classifier else None,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibration.decoders.registry import make_decoder
+from calibration.decoders.registry import QUICK, make_decoder
 from calibration.decoders.ridge import fit_layers, predict_layers
 from calibration.decoders.settings import DecoderSettings
 from calibration.samples.study import Samples, Windows
@@ -124,7 +124,7 @@ def n_folds_for(decoder: DecoderSettings) -> int:
     ----------
     decoder : DecoderSettings
     """
-    return _QUICK_FOLDS if decoder.name == "ridge" else N_FOLDS
+    return _QUICK_FOLDS if decoder.name in QUICK else N_FOLDS
 
 
 class LeftOutPredictor:

@@ -76,6 +76,9 @@ class SparseLayerDecoder:
         Weights, for z-scored patterns and features.
     unit_mean, unit_sd : ndarray of shape (n_units,), float32
         Mean and standard deviation of the training samples' features, in units of the network's activations.
+    intercept : ndarray of shape (n_units,), float32, or None
+        Added to each unit's weighted sum, in units of `unit_sd`: the value that the mean pattern has beyond
+        `unit_mean`. None adds nothing, as in bundles of older versions.
     """
 
     starts: Int32Array
@@ -83,6 +86,7 @@ class SparseLayerDecoder:
     weights: Float32Array
     unit_mean: Float32Array
     unit_sd: Float32Array
+    intercept: Float32Array | None = None
 
     @property
     def n_units(self) -> int:
@@ -150,6 +154,8 @@ class Decoder:
             units = np.empty(layer.n_units, np.float32)
             if isinstance(layer, SparseLayerDecoder):
                 sparse_rows_dot(layer.starts, layer.voxels, layer.weights, z, units)
+                if layer.intercept is not None:
+                    units += layer.intercept
             elif isinstance(layer, DenseLayerDecoder):
                 rows_dot(layer.weights, z, units)
             else:

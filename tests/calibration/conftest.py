@@ -140,7 +140,12 @@ def calibrated(inputs, pool, tmp_path_factory) -> Calibrated:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("calibration.samples.targets.FeatureExtractor", RememberingExtractor)
         bundle, summary = calibrate(
-            inputs, PipelineSettings(), NETWORK, DecoderSettings(), pool, report=lambda *step: progress.append(step)
+            inputs,
+            PipelineSettings(),
+            NETWORK,
+            DecoderSettings(name="ridge"),
+            pool,
+            report=lambda *step: progress.append(step),
         )
     folder = tmp_path_factory.mktemp("calibrated") / "bundle"
     bundle.save(folder)

@@ -59,13 +59,13 @@ def hypernyms(study, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def evaluation(study, hypernyms, pool):
-    return evaluate(study, SETTINGS, DecoderSettings(), hypernyms, pool, quiet)
+    return evaluate(study, SETTINGS, DecoderSettings(name="ridge"), hypernyms, pool, quiet)
 
 
 def test_the_decoder_is_that_of_calibration(study, bundle):
     fold = study.folds[0].select_voxels(study.regions["VC"])
-    penalty_groups = penalty_choice_of(fold, study.candidates).groups
-    fitted = fit_fold(fold, SETTINGS.noise, DecoderSettings(), penalty_groups)
+    choice = penalty_choice_of(fold, study.candidates)
+    fitted = fit_fold(fold, SETTINGS.noise, DecoderSettings(name="ridge"), choice)
     np.testing.assert_array_equal(fitted.trained.patterns, bundle.patterns)
     for layer, decoder in fitted.trained.layers.items():
         np.testing.assert_array_equal(decoder.dual, bundle.layers[layer].dual)
@@ -104,7 +104,7 @@ def test_every_region_is_decoded_by_a_decoder_of_its_own(study, evaluation):
     accuracy = evaluation.by_region["seen"]
     assert accuracy.shape == (4, 2)
     fold = study.folds[0].select_voxels(study.regions["V4"])
-    fitted = fit_fold(fold, SETTINGS.noise, DecoderSettings(), penalty_choice_of(fold, study.candidates).groups)
+    fitted = fit_fold(fold, SETTINGS.noise, DecoderSettings(name="ridge"), penalty_choice_of(fold, study.candidates))
     whole = replace(fold.tests["seen"], windows=None)
     decoded = decode_kind(whole, fitted, index_of(study.candidates, fitted, SETTINGS.ranking), study.candidates)
     from calibration.evaluation.accuracy import feature_accuracy
@@ -161,7 +161,7 @@ def test_the_cue_is_where_the_events_have_it(evaluation, study):
 def test_layers_that_are_not_ranked_by_are_predicted_all_the_same(study, pool, hypernyms):
     ranking = SETTINGS.ranking.model_copy(update={"layers": ("high",)})
     settings = SETTINGS.model_copy(update={"ranking": ranking})
-    found = evaluate(study, settings, DecoderSettings(), hypernyms, pool, quiet)
+    found = evaluate(study, settings, DecoderSettings(name="ridge"), hypernyms, pool, quiet)
     alone = {one.layer: one for one in found.features if (one.kind, one.aggregation) == ("seen", "single block")}
     assert np.isnan(alone["low"].identification)
     block = next(one for one in found.identification if (one.kind, one.aggregation) == ("seen", "single block"))
@@ -172,7 +172,7 @@ def test_layers_that_are_not_ranked_by_are_predicted_all_the_same(study, pool, h
 def test_raw_correlations_rank_tests_and_left_out_trials_alike(study, evaluation, bundle, pool):
     """Confidence is learned of raw rankings; with the categories shuffled over the trials these say nothing."""
     settings = PipelineSettings(ranking=RankingSettings(match="raw"))
-    found = evaluate(study, settings, DecoderSettings(), None, pool, quiet)
+    found = evaluate(study, settings, DecoderSettings(name="ridge"), None, pool, quiet)
     seen, z_scored = found.decoded["seen"], evaluation.decoded["seen"]
     candidates = {layer: values.astype(float) for layer, values in study.candidates.features.items()}
     for row in (0, 7, 21):
@@ -215,7 +215,7 @@ def test_few_new_categories_are_the_units_of_accuracy_against_runs(monkeypatch, 
     tests = {"seen": Samples(np.zeros((16, 2)), ("4",) * 16, ("a", "b") * 8, {})}
     candidates = CandidateFeatures(tuple("abcde"), tuple("abcde"), {"layer": np.zeros((5, 2), np.float32)})
     fold = Fold(training, {}, tests, {})
-    sizes, by_runs = module._against_runs([fold], candidates, SETTINGS, DecoderSettings(), None, quiet)
+    sizes, by_runs = module._against_runs([fold], candidates, SETTINGS, DecoderSettings(name="ridge"), None, quiet)
     assert sizes == (2, 3)
     for mean, low, high in by_runs["seen"]:
         assert 0 <= low <= mean <= high <= 1
@@ -269,7 +269,7 @@ def test_without_images_the_categories_are_decoded(subject, pool):
     assert len(study.folds) == 2
     n_categories = len(study.candidates.ids)
     np.testing.assert_array_equal(study.candidates.features["category"], np.eye(n_categories))
-    found = evaluate(study, SETTINGS, DecoderSettings(), None, pool, quiet)
+    found = evaluate(study, SETTINGS, DecoderSettings(name="ridge"), None, pool, quiet)
     block = next(one for one in found.identification if one.aggregation == "single block")
     assert block.n_samples == 100
     assert block.low > 0.52

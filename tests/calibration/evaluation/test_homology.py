@@ -17,7 +17,7 @@ from rtgod.settings import NoiseSettings
 N_SHUFFLED = 10
 
 
-def compared(study, decoder=DecoderSettings()):  # noqa: B008 # never changed
+def compared(study, decoder=DecoderSettings(name="ridge")):  # noqa: B008 # never changed
     with ThreadPoolExecutor(1) as pool:
         return homology(study, NoiseSettings(), decoder, pool, quiet)
 
@@ -53,7 +53,7 @@ def test_voxels_shuffled_over_areas_show_no_frame():
 
 def full_size_accuracy(study, area):
     fold = study.folds[0].select_voxels(study.regions[area])
-    decoded = fit_fold(fold, NoiseSettings(), DecoderSettings()).decode(fold.tests["seen"].X)
+    decoded = fit_fold(fold, NoiseSettings(), DecoderSettings(name="ridge")).decode(fold.tests["seen"].X)
     return [profile_without_each(values, fold.tests["seen"].Y[layer])[0] for layer, values in decoded.items()]
 
 

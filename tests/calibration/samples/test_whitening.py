@@ -71,7 +71,7 @@ def test_accuracy_is_by_decoders_that_do_not_know_the_run_s_noise():
         training = TrainingSamples(same, training.whitening)
         samples = training.whitened()
         trained = train(
-            samples.X, samples.runs, samples.Y, DecoderSettings(), lambda *_: None,
+            samples.X, samples.runs, samples.Y, DecoderSettings(name="ridge"), lambda *_: None,
             without=lambda runs, of=training: of.whitened_complete(runs).X,
         )  # fmt: skip
         decoded.append((trained.held_out[CATEGORIES][rows], training.whitened().X[rows], trained))
@@ -106,7 +106,7 @@ def test_labels_that_are_shuffled_are_decoded_at_chance(odd_sd):
         training = TrainingSamples(unwhitened, training.whitening)
         samples = training.whitened()
         trained = train(
-            samples.X, samples.runs, samples.Y, DecoderSettings(), lambda *_: None,
+            samples.X, samples.runs, samples.Y, DecoderSettings(name="ridge"), lambda *_: None,
             without=lambda runs, of=training: of.whitened_complete(runs).X,
         )  # fmt: skip
         firsts.append((trained.held_out[CATEGORIES].argmax(axis=1) == Y.argmax(axis=1)).mean())

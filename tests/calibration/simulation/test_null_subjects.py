@@ -128,7 +128,7 @@ def signals(null="", seed=0):
 def accuracies(null, seed=0):
     """Identification accuracy by kind and aggregation."""
     made = signals(null, seed)
-    fitted = fit_fold(made.fold, PIPELINE.noise, DecoderSettings())
+    fitted = fit_fold(made.fold, PIPELINE.noise, DecoderSettings(name="ridge"))
     index = index_of(made.candidates, fitted, PIPELINE.ranking)
     return {
         (kind, one.aggregation): one
@@ -144,7 +144,7 @@ def by_area(null, seed):
     for area in range(1, 1 + len(REGIONS)):
         fold = made.fold.select_voxels(np.flatnonzero(labels == area).astype(np.int32))
         predicted, test = (
-            fit_fold(fold, PIPELINE.noise, DecoderSettings()).decode(fold.tests["seen"].X),
+            fit_fold(fold, PIPELINE.noise, DecoderSettings(name="ridge")).decode(fold.tests["seen"].X),
             fold.tests["seen"],
         )
         means = ([averaged_by(test.categories, values[k])[1] for values in (predicted, test.Y)] for k in LAYERS)
@@ -163,7 +163,7 @@ def order_of_areas(null, seed=0):
 def shift_s(null, seed=0):
     """How much later the lowest layer is than the highest in imagery, by the middle of its accuracy over time."""
     made = signals(null, seed)
-    fitted = fit_fold(made.fold, PIPELINE.noise, DecoderSettings())
+    fitted = fit_fold(made.fold, PIPELINE.noise, DecoderSettings(name="ridge"))
     truth, middles = made.fold.tests["imagined"], []
     decoded = [fitted.decode(made.course[:, volume]) for volume in range(made.course.shape[1])]
     for layer in LAYERS:
@@ -180,13 +180,13 @@ def compared_areas(null, seed=0):
     regions = {name: np.flatnonzero(labels == i).astype(np.int32) for i, name in enumerate(REGIONS, 1)}
     study = Study((made.fold,), {"VC": np.arange(len(labels), dtype=np.int32)} | regions, made.candidates)
     with ThreadPoolExecutor(1) as here:
-        return homology(study, PIPELINE.noise, DecoderSettings(), here, quiet)
+        return homology(study, PIPELINE.noise, DecoderSettings(name="ridge"), here, quiet)
 
 
 def shift_of_layers(null, seed=0):
     """The evaluation's change of time from the lowest to the highest layer in imagery, with its interval."""
     made = signals(null, seed)
-    fitted = fit_fold(made.fold, PIPELINE.noise, DecoderSettings())
+    fitted = fit_fold(made.fold, PIPELINE.noise, DecoderSettings(name="ridge"))
     truth, n_times = made.fold.tests["imagined"], made.course.shape[1]
     decoded = [fitted.decode(made.course[:, volume]) for volume in range(n_times)]
     by_layer = {layer: np.stack([at[layer] for at in decoded], axis=1) for layer in LAYERS}

@@ -22,6 +22,7 @@ from calibration.samples.targets import Targets
 from calibration.training import calibrate as module
 from calibration.training.calibrate import calibrate
 from calibration.training.confidence import fit_chances
+from calibration.training.decoder_choice import DecoderChoice
 from calibration.training.fit import Trained
 from calibration.training.held_out_rankings import Learned
 from calibration.training.penalty_choice import choose_left_out
@@ -137,7 +138,9 @@ def test_progress_comes_to_its_end_in_every_stage(calibrated):
 @pytest.mark.usefixtures("known_features")
 def test_the_number_of_workers_changes_no_byte(calibrated, inputs, network):
     with workers(1) as this_process:
-        alone, summary = calibrate(inputs, PipelineSettings(), network, DecoderSettings(), this_process, quiet)
+        alone, summary = calibrate(
+            inputs, PipelineSettings(), network, DecoderSettings(name="ridge"), this_process, quiet
+        )
     arrays, expected = alone._arrays(), calibrated.made._arrays()
     assert arrays.keys() == expected.keys()
     for key, values in arrays.items():
@@ -152,7 +155,12 @@ def test_noise_components_are_learned_saved_and_used(inputs, network, pool, tmp_
     mask = inputs.region.files[0].with_name("sub-01_space-bold_label-WM_mask.nii.gz")
     settings = PipelineSettings(nuisance=NuisanceSettings(n_components=3))
     bundle, summary = calibrate(
-        replace(inputs, noise_mask=mask if masked else None), settings, network, DecoderSettings(), pool, report=quiet
+        replace(inputs, noise_mask=mask if masked else None),
+        settings,
+        network,
+        DecoderSettings(name="ridge"),
+        pool,
+        report=quiet,
     )
     assert bundle.noise.courses.loadings.shape == (3, len(bundle.noise.courses.voxels))
     if masked:
@@ -178,7 +186,7 @@ def test_sparse_decoders_are_learned_saved_and_used(inputs, network, pool, tmp_p
 def test_what_ranks_raw_has_learned_from_raw_rankings(inputs, network, pool, tmp_path, calibrated, combine):
     """Chances, weights and accuracy are of raw correlations; server, journal and bundle rank by the same bytes."""
     raw = PipelineSettings(ranking=RankingSettings(match="raw", combine=combine))
-    bundle, summary = calibrate(inputs, raw, network, DecoderSettings(), pool, report=quiet)
+    bundle, summary = calibrate(inputs, raw, network, DecoderSettings(name="ridge"), pool, report=quiet)
     z_scored = calibrated.made
     for layer, decoder in bundle.layers.items():  # only the matching differs
         assert decoder.dual.tobytes() == z_scored.layers[layer].dual.tobytes()
@@ -240,7 +248,7 @@ def test_shuffled_labels_are_decoded_at_chance(inputs, network, pool, tmp_path):
         shuffled.write_text("".join("\t".join(row) + "\n" for row in [header, *rows]))
         runs.append(RunFiles(run.bold, shuffled))
     shuffled = replace(inputs, training=tuple(runs))
-    _, summary = calibrate(shuffled, PipelineSettings(), network, DecoderSettings(), pool, quiet)
+    _, summary = calibrate(shuffled, PipelineSettings(), network, DecoderSettings(name="ridge"), pool, quiet)
     assert summary.identification_accuracy == pytest.approx(0.5, abs=0.08)
     assert max(abs(layer.feature_accuracy) for layer in summary.layers.values()) < 0.1
 
@@ -281,7 +289,10 @@ def test_what_is_shown_need_not_be_a_candidate(bundle):
     learned = Learned(fit_chances(None, "there is one category", ("unknown",)), None)
     samples = Samples(np.zeros((3, 5), np.float32), ("run-1",) * 3, ("unknown",) * 3, held_out)
     choice = choose_left_out(samples.categories, samples.runs, targets.candidates)
-    summary = module._summarise(trained, samples, samples.runs, targets, [run], learned, choice, PipelineSettings())
+    chosen = DecoderChoice(DecoderSettings(name="ridge"))
+    summary = module._summarise(
+        trained, samples, samples.runs, targets, [run], learned, choice, chosen, PipelineSettings()
+    )
     assert summary.identification_accuracy is None
     assert summary.trials == (LeftOutCounts("run-1", "trials", 3, {"censored": 1}),)
     assert summary.notes == ("how sure a ranking of new categories may be is unknown: there is one category",)

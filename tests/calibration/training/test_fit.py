@@ -87,7 +87,7 @@ def test_what_is_not_finite_is_named(samples, name):
 def test_ridge_chooses_each_layer_s_penalty_and_reports_every_step(samples):
     X, Y = samples
     told = []
-    trained = train(X, RUNS, Y, DecoderSettings(), lambda *step: told.append(step), without=lambda _: X)
+    trained = train(X, RUNS, Y, DecoderSettings(name="ridge"), lambda *step: told.append(step), without=lambda _: X)
     assert told == [("fitting", done, 6) for done in range(7)]
     folds = LeaveOneRunOut(X.astype(np.float64), RUNS)
     for layer, values in Y.items():
@@ -104,7 +104,7 @@ def test_ridge_predicts_a_run_by_samples_that_know_nothing_of_it(samples):
         asked.append(runs)
         return X * np.float32(1 + len(asked))
 
-    trained = train(X, RUNS, Y, DecoderSettings(), lambda *_: None, without=without)
+    trained = train(X, RUNS, Y, DecoderSettings(name="ridge"), lambda *_: None, without=without)
     assert sorted(asked, key=min) == [{"a"}, {"b"}, {"c"}, {"d"}]
     for layer, values in Y.items():
         for run in "abcd":
@@ -119,13 +119,20 @@ def test_ridge_predicts_a_run_by_samples_that_know_nothing_of_it(samples):
 
 def test_without_samples_to_predict_no_run_is_left_out(samples):
     X, Y = samples
-    assert train(X, RUNS, Y, DecoderSettings(), lambda *_: None).held_out == {}
+    assert train(X, RUNS, Y, DecoderSettings(name="ridge"), lambda *_: None).held_out == {}
 
 
 def test_many_runs_are_left_out_in_groups(samples):
     X, Y = samples
     asked = []
-    train(X, range(len(X)), Y, DecoderSettings(), lambda *_: None, without=lambda runs: asked.append(runs) or X)
+    train(
+        X,
+        range(len(X)),
+        Y,
+        DecoderSettings(name="ridge"),
+        lambda *_: None,
+        without=lambda runs: asked.append(runs) or X,
+    )
     assert len(asked) == 12
     assert sorted(run for runs in asked for run in runs) == list(range(30))
 
@@ -141,5 +148,5 @@ def test_the_command_line_names_the_decoder_and_a_file_sets_it(tmp_path):
     assert decoder_from("slr", None) == DecoderSettings(name="slr")
     assert decoder_from(None, tmp_path / "decoder.toml") == DecoderSettings(name="slr", n_voxels=1000)
     assert decoder_from("ridge-select", tmp_path / "decoder.toml").name == "ridge-select"
-    with pytest.raises(InputError, match="--decoder lasso: choose ridge, ridge-select, slr"):
+    with pytest.raises(InputError, match="--decoder lasso: choose auto, ridge, ridge-select, slr, lda, svm"):
         decoder_from("lasso", None)

@@ -64,8 +64,8 @@ def test_noise_that_the_whitening_knows_is_smaller_than_that_of_a_new_run():
 
 
 def predictions(given, **options):
-    trained = train(given.X, given.runs, given.Y, DecoderSettings(), quiet)
-    predictor = LeftOutPredictor(given, trained, DecoderSettings(), in_scale=False, **options)
+    trained = train(given.X, given.runs, given.Y, DecoderSettings(name="ridge"), quiet)
+    predictor = LeftOutPredictor(given, trained, DecoderSettings(name="ridge"), in_scale=False, **options)
     for number, fold in enumerate(run_folds(given, None, 10)):
         predictor.take(fold, number)
     return predictor.done()
@@ -86,10 +86,12 @@ def test_trials_of_what_is_left_out_change_nothing(changed):
     given = samples()
     rows = np.array([changed in pair for pair in zip(given.runs, given.categories, strict=True)])
     other = replace(given, Y={"units": np.where(rows[:, np.newaxis], 100 * given.Y["units"], given.Y["units"])})
-    trained = train(given.X, given.runs, given.Y, DecoderSettings(), quiet)
+    trained = train(given.X, given.runs, given.Y, DecoderSettings(name="ridge"), quiet)
     found = []
     for each in (given, other):
-        predictor = LeftOutPredictor(each, trained, DecoderSettings(), in_scale=False, without_categories=True)
+        predictor = LeftOutPredictor(
+            each, trained, DecoderSettings(name="ridge"), in_scale=False, without_categories=True
+        )
         for number, fold in enumerate(run_folds(each, None, 10)):
             predictor.take(fold, number)
         found.append(predictor.done())

@@ -81,8 +81,10 @@ def test_new_categories_are_decoded_better_by_penalties_chosen_on_categories():
     gains = []
     for seed in range(12):
         X, Y, runs, categories, *new = drawn(seed)
-        by_runs = train(X, runs, {"low": Y}, DecoderSettings(), lambda *_: None)
-        by_categories = train(X, runs, {"low": Y}, DecoderSettings(), lambda *_: None, penalty_groups=categories)
+        by_runs = train(X, runs, {"low": Y}, DecoderSettings(name="ridge"), lambda *_: None)
+        by_categories = train(
+            X, runs, {"low": Y}, DecoderSettings(name="ridge"), lambda *_: None, penalty_groups=categories
+        )
         assert by_categories.penalties["low"] > by_runs.penalties["low"]
         gains.append(
             accuracy_on_new(X, Y, by_categories.penalties["low"], *new)
@@ -99,8 +101,10 @@ def test_nothing_is_gained_where_no_category_is_shown_twice():
         X, Y, _, categories, *new = drawn(seed, n_categories=120)
         X, Y, categories = X[:120], Y[:120], categories[:120]
         runs = (np.arange(120) // 20).tolist()
-        by_runs = train(X, runs, {"low": Y}, DecoderSettings(), lambda *_: None)
-        by_categories = train(X, runs, {"low": Y}, DecoderSettings(), lambda *_: None, penalty_groups=categories)
+        by_runs = train(X, runs, {"low": Y}, DecoderSettings(name="ridge"), lambda *_: None)
+        by_categories = train(
+            X, runs, {"low": Y}, DecoderSettings(name="ridge"), lambda *_: None, penalty_groups=categories
+        )
         gains.append(
             accuracy_on_new(X, Y, by_categories.penalties["low"], *new)
             - accuracy_on_new(X, Y, by_runs.penalties["low"], *new)
@@ -121,5 +125,5 @@ def test_a_penalty_at_an_edge_is_told_with_its_layers():
 def test_samples_without_noise_choose_the_smallest_penalty_and_this_is_known():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(120, 10)).astype(np.float32)
-    trained = train(X, RUNS * 20, {"low": X[:, :3]}, DecoderSettings(), lambda *_: None)
+    trained = train(X, RUNS * 20, {"low": X[:, :3]}, DecoderSettings(name="ridge"), lambda *_: None)
     assert trained.edges == {"low": "smallest"}

@@ -48,10 +48,10 @@ class Subject:
 def said_and_right(subject, responds, n_trials=60):
     """P(first) and whether the first was right, of new trials' last volumes, decoded as the server does."""
     samples = subject.samples()
-    trained = train(samples.X, samples.runs, samples.Y, DecoderSettings(), quiet)
+    trained = train(samples.X, samples.runs, samples.Y, DecoderSettings(name="ridge"), quiet)
     stimuli = plain_stimuli(subject.ids)
     candidates = CandidateFeatures(subject.ids, subject.ids, stimuli.candidates)
-    learned = learn_from_rankings(samples, trained, DecoderSettings(), candidates, RankingSettings())
+    learned = learn_from_rankings(samples, trained, DecoderSettings(name="ridge"), candidates, RankingSettings())
     index = index_categories(RankingSettings(), trained.layers, subject.ids, candidates.features, None, plain=True)
     chances, said, right = learned.confidence.chances, [], []
     true = subject.rng.permutation(np.arange(n_trials) % len(subject.ids))
