@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import crosstalk
 from benchmarks.crosstalk import Design, Subject, recordings
-from calibration.samples.response_peak import learn_peak, learns_peak, settings_with_learned_peak, with_peak
+from calibration.samples.response_peak import learn_peak, learns_peak, settings_with_learned_peak, with_times
 from rtgod.settings import PipelineSettings
 
 DESIGN = Design(9.0, 3.0)
@@ -21,7 +21,7 @@ def runs(peak_s, n=6, seed=1):
 @pytest.mark.parametrize("peak_s", [4.0, 5.5, 7.0])
 def test_the_peak_is_found_within_its_uncertainty(peak_s):
     peak = learn_peak(runs(peak_s), SETTINGS)
-    assert not peak.at_edge
+    assert peak.delay_s == 0.0
     assert 0.1 <= peak.sd_s < 0.5
     assert peak.peak_s == pytest.approx(peak_s, abs=3 * peak.sd_s)
 
@@ -67,7 +67,7 @@ def test_settings_take_it_over_and_nothing_else():
     settings, (note,) = settings_with_learned_peak([*runs(7.0), None], SETTINGS)
     response = settings.response
     assert f"{response.peak_s:.1f} ± {response.peak_sd_s:.1f} s" in note
-    assert settings == with_peak(SETTINGS, learn_peak(runs(7.0), SETTINGS))
+    assert settings == with_times(SETTINGS, learn_peak(runs(7.0), SETTINGS))
     changed = SETTINGS.response.model_copy(update={"peak_s": response.peak_s, "peak_sd_s": response.peak_sd_s})
     assert settings == SETTINGS.model_copy(update={"response": changed})
 
