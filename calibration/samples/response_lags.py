@@ -24,11 +24,13 @@ _STEP_S, _MOST_DELAY_S = 0.5, 12.0
 _LEAST_S, _LARGEST_S = -30.0, 30.0
 #: Period of the slowest drift that is not taken for responses, seconds.
 _SLOWEST_S = 128.0
-#: Least and largest uncertainty that is believed, seconds; one regressor for all trials tells of other voxels than those
+#: Least and largest uncertainty that is believed, of any lag and of a delay, seconds; one regressor for all trials tells of other voxels than those
 #: that differ between categories, so that it is never as certain.
 _LEAST_SD_S, _LEAST_SD_OF_ALL_S, _LARGEST_SD_S = 0.1, 0.3, 2.0
-#: Standard deviations by which a delay must explain more than any usual peak.
-_LEAST_GAIN = 3.0
+_LARGEST_SD_OF_DELAY_S = 1.0
+#: Standard deviations by which a delay beyond a valley must explain more than any usual peak, and by which a lag must
+#: lie outside of the usual peaks.
+_LEAST_GAIN, _OUTSIDE_SD = 3.0, 2.0
 #: Number of parts of the volumes, each of which is left out in turn to see how much a result varies.
 N_PARTS = 10
 
@@ -114,22 +116,31 @@ class Lags:
             )
         return without_drift(np.array(courses), middle_s)
 
-    def best(self, explained: Float64Array, among: slice = slice(None)) -> float:
+    def is_one_hill(self, explained: Float64Array, start_s: float, top_s: float) -> bool:
+        """Return whether what lags explain never falls on the way from one lag to another.
+
+        Parameters
+        ----------
+        explained : ndarray of shape (n_lags,)
+        start_s, top_s : float
+        """
+        start, top = (int(np.argmin(np.abs(self.values_s - lag_s))) for lag_s in (start_s, top_s))
+        way = explained[start : top + 1] if start <= top else explained[top : start + 1][::-1]
+        return bool((np.diff(way) >= 0).all())
+
+    def best(self, explained: Float64Array) -> float:
         """Return the lag that explains most; between lags by a parabola.
 
         Parameters
         ----------
         explained : ndarray of shape (n_lags,)
-        among : slice
-            Lags of which one is chosen.
         """
-        values, lags_s = explained[among], self.values_s[among]
-        n = int(np.argmax(values))
-        if n in (0, len(values) - 1):
-            return float(lags_s[n])
-        before, here, after = values[n - 1 : n + 2].tolist()
+        n = int(np.argmax(explained))
+        if n in (0, len(explained) - 1):
+            return float(self.values_s[n])
+        before, here, after = explained[n - 1 : n + 2].tolist()
         curvature = 2.0 * here - before - after
-        return float(lags_s[n] + (0.5 * self._step_s * (after - before) / curvature if curvature > 0 else 0.0))
+        return float(self.values_s[n] + (0.5 * self._step_s * (after - before) / curvature if curvature > 0 else 0.0))
 
 
 class LearnedTimes(NamedTuple):
@@ -153,7 +164,10 @@ class LearnedTimes(NamedTuple):
 def believed(
     lags: Lags, explained: Float64Array, left_out: Float64Array, inflation: float, *, by_category: bool
 ) -> LearnedTimes | None:
-    """Choose the lag that explains most; one that needs a delay only if no usual peak explains nearly as much.
+    """Choose the lag that explains most; within its uncertainty of a usual peak, it is one.
+
+    Where a valley lies between it and the usual peaks, as where blocks come at equal distances, it must explain clearly
+    more than these.
 
     Parameters
     ----------
@@ -172,17 +186,21 @@ def believed(
     LearnedTimes or None
         None if the lag is too uncertain to be used, or lies at the end of those that are tried.
     """
-    lag_s, among = lags.best(explained), slice(None)
-    if lags.timing(lag_s).delay_s != lags.timing(lags.values_s[lags.usual][0]).delay_s:
+    lag_s, usual_s = lags.best(explained), lags.values_s[lags.usual]
+    nearest_s = float(np.clip(lag_s, usual_s[0], usual_s[-1]))
+    if not lags.is_one_hill(explained, nearest_s, lag_s):
         gain = explained.max() - explained[lags.usual].max()
         gains = left_out[:, int(np.argmax(explained))] - left_out[:, lags.usual].max(axis=1)
         if gain < _LEAST_GAIN * inflation * jackknife_sd(gains):
-            among = lags.usual
-            lag_s = lags.best(explained, among)
-    sd_s = inflation * jackknife_sd(np.array([lags.best(values, among) for values in left_out]))
-    timing = lags.timing(lag_s)
-    if sd_s > _LARGEST_SD_S or lag_s in (lags.values_s[among][0], lags.values_s[among][-1]):
+            return None
+    sd_s = inflation * jackknife_sd(np.array([lags.best(values) for values in left_out]))
+    if sd_s > _LARGEST_SD_S or lag_s in (lags.values_s[0], lags.values_s[-1]):
         return None
+    if abs(lag_s - nearest_s) < _OUTSIDE_SD * sd_s:
+        lag_s = nearest_s
+    elif lag_s != nearest_s and sd_s > _LARGEST_SD_OF_DELAY_S:
+        return None
+    timing = lags.timing(lag_s)
     least_s = _LEAST_SD_S if by_category else _LEAST_SD_OF_ALL_S
     return LearnedTimes(*timing, round(float(max(sd_s, least_s)), 2), by_category)
 

@@ -35,9 +35,19 @@ def test_what_the_settings_assume_does_not_decide():
     assert found[0].peak_s == pytest.approx(found[1].peak_s, abs=0.5)
 
 
-def test_without_responses_to_categories_nothing_is_learned_and_that_is_said(monkeypatch):
-    """All categories are alike: the response to any of them says nothing of its own time."""
+def test_without_responses_to_categories_what_all_trials_have_in_common_may_tell(monkeypatch):
+    """All categories are alike: if anything tells when responses come, it is the start and the end of all blocks."""
     monkeypatch.setattr(crosstalk, "EFFECT", 0.0)
+    recorded = runs(5.0, 4)
+    assert learn_peak(recorded, SETTINGS) is None
+    settings, (note, *_) = settings_with_learned_peak(recorded, SETTINGS)
+    assert "by one regressor for all trials, as categories do not tell" in note
+    assert settings.response.peak_s == pytest.approx(5.0, abs=3 * settings.response.peak_sd_s)
+
+
+def test_without_responses_nothing_is_learned_and_that_is_said(monkeypatch):
+    monkeypatch.setattr(crosstalk, "EFFECT", 0.0)
+    monkeypatch.setattr(crosstalk, "EVOKED", 0.0)
     unlearned = 0
     for seed in range(4):
         settings, notes = settings_with_learned_peak(runs(5.0, 4, seed), SETTINGS)
