@@ -15,7 +15,7 @@ from calibration.datasets.masks import read_mask
 from calibration.datasets.runs import RunFiles
 from calibration.parallel.progress import Report, in_pool
 from calibration.samples.noise_fitting import learn_courses, noisiest_voxels
-from calibration.samples.response_peak import Recording, learn_settings, learns_peak, record
+from calibration.samples.response_peak import Recording, learn_settings, learns_peak, notes_on_test_runs, record
 from calibration.samples.runs import AlignedRun, CleanedRun, align_run, clean_run, make_reference, noise_residuals
 from rtgod.events.table import cue_lead_s
 from rtgod.messages import Int32Array
@@ -163,11 +163,12 @@ def denoise_runs(
     notes: tuple[str, ...] = ()
     if learns_peak(settings):
 
-        def record_with(assumed: PipelineSettings) -> list[Recording | None]:
-            to_record = [(run, reference, assumed, noise) for run in training]
+        def record_with(assumed: PipelineSettings, runs: Sequence[AlignedRun] = training) -> list[Recording | None]:
+            to_record = [(run, reference, assumed, noise) for run in runs]
             return in_pool(pool, "learning when responses come", report, record, to_record)
 
         settings, notes = learn_settings(record_with, settings)
+        notes += notes_on_test_runs(record_with(settings, test), settings) if test else ()
     arguments = [(run, reference, settings, noise, False) for run in training]
     arguments += [(run, reference, settings, noise, True) for run in test]
     cleaned, n = tuple(in_pool(pool, "denoising runs", report, clean_run, arguments)), len(training)

@@ -24,8 +24,8 @@ _STEP_S, _MOST_DELAY_S = 0.5, 12.0
 _LEAST_S, _LARGEST_S = -30.0, 30.0
 #: Period of the slowest drift that is not taken for responses, seconds.
 _SLOWEST_S = 128.0
-#: Least and largest uncertainty that is believed, of any lag and of a delay, seconds; one regressor for all trials tells of other voxels than those
-#: that differ between categories, so that it is never as certain.
+#: Least and largest uncertainty that is believed, of any lag and of a delay, seconds. One regressor for all trials
+#: tells of other voxels than those that differ between categories, so that it is never as certain.
 _LEAST_SD_S, _LEAST_SD_OF_ALL_S, _LARGEST_SD_S = 0.1, 0.3, 2.0
 _LARGEST_SD_OF_DELAY_S = 1.0
 #: Standard deviations by which a delay beyond a valley must explain more than any usual peak, and by which a lag must
@@ -110,9 +110,7 @@ class Lags:
         for lag_s in self.values_s.tolist():
             peak_s, delay_s = self.timing(lag_s)
             courses.append(
-                block_response(
-                    since_s - delay_s, duration_s, peak_s, response.undershoot_s, response.undershoot_ratio
-                )
+                block_response(since_s - delay_s, duration_s, peak_s, response.undershoot_s, response.undershoot_ratio)
             )
         return without_drift(np.array(courses), middle_s)
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from calibration.samples.response_lags import N_PARTS, LearnedTimes, Lags, believed, parts_of, without_drift
+from calibration.samples.response_lags import N_PARTS, Lags, LearnedTimes, believed, parts_of, without_drift
 from rtgod.messages import Float32Array, Float64Array
 from rtgod.settings import ResponseSettings
 
@@ -66,10 +66,7 @@ def learn_from_all_trials(recordings: Sequence[RunCourses], response: ResponseSe
     if explained.max() < np.mean(at_random) + _LEAST_EXPLAINED * np.std(at_random):
         return None
     left_out = np.array(
-        [
-            _explained(products.sum(axis=0) - p, squares.sum(axis=0) - s)
-            for p, s in zip(products, squares, strict=True)
-        ]
+        [_explained(products.sum(axis=0) - p, squares.sum(axis=0) - s) for p, s in zip(products, squares, strict=True)]
     )
     return believed(lags, explained, left_out, 1.0, by_category=False)
 

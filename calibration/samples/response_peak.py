@@ -17,7 +17,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from calibration.samples.noise_fitting import learn_shape
-from calibration.samples.response_lags import N_PARTS, LearnedTimes, Lags, believed, parts_of
+from calibration.samples.response_lags import N_PARTS, Lags, LearnedTimes, believed, parts_of
 from calibration.samples.response_onsets import learn_from_all_trials
 from calibration.samples.runs import AlignedRun, clean_run
 from rtgod.errors import InputError
@@ -202,7 +202,9 @@ def notes_on(times: LearnedTimes, response: ResponseSettings) -> tuple[str, ...]
         As they were set before.
     """
     source = "" if times.by_category else " by one regressor for all trials, as categories do not tell"
-    note = f"responses peak {times.peak_s:.1f} ± {times.sd_s:.1f} s after a brief event, as all training runs tell{source}"
+    note = (
+        f"responses peak {times.peak_s:.1f} ± {times.sd_s:.1f} s after a brief event, as all training runs tell{source}"
+    )
     if times.delay_s == response.delay_s:
         return (note,)
     return note, _on_delay(times, response.delay_s)
@@ -215,11 +217,33 @@ def _on_delay(times: LearnedTimes, set_s: float) -> str:
     late, come = ("late", "before") if change_s < 0 else ("early", "after")
     assumed = f" with the delay that is set (response.delay_s = {set_s:g})" if set_s else ""
     return (
-        f"your events are {late} by about {abs(change_s):.1f} s ({max(low_s, 0.0):.1f} to {high_s:.1f}): responses come "
-        f"that much {come} the time that the table says{assumed}. Decoding allows for it (response.delay_s = "
-        f"{times.delay_s:g}), of every later run, too, whose events must be counted in the same way. Check what onset 0 is: "
-        "the first volume that was kept, or a trigger before it (events.count_from, events.discard_volumes); mend the "
-        "table if it is wrong, and calibrate again"
+        f"your events are {late} by about {abs(change_s):.1f} s ({max(low_s, 0.0):.1f} to {high_s:.1f}): responses "
+        f"come that much {come} the time that the table says{assumed}. Decoding allows for it (response.delay_s = "
+        f"{times.delay_s:g}), in every later run, too, whose events must be counted in the same way. Check what onset "
+        "0 is: the first volume that was kept, or a trigger before it (events.count_from, events.discard_volumes); "
+        "mend the table if it is wrong, and calibrate again"
+    )
+
+
+def notes_on_test_runs(recordings: Sequence[Recording | None], settings: PipelineSettings) -> tuple[str, ...]:
+    """Warn if the events of test runs are late or early against those of the training runs.
+
+    Parameters
+    ----------
+    recordings : sequence of Recording or None
+        Test runs, from `record`.
+    settings : PipelineSettings
+        As learned from the training runs.
+    """
+    times, delay_s = _learned(recordings, settings), settings.response.delay_s
+    if times is None or times.delay_s == delay_s:
+        return ()
+    change_s, late = abs(times.delay_s - delay_s), "late" if times.delay_s < delay_s else "early"
+    return (
+        f"the events of the test runs are {late} by about {change_s:.1f} s "
+        f"({max(change_s - 2 * times.sd_s, 0.0):.1f} to {change_s + 2 * times.sd_s:.1f}) against those of the training "
+        "runs, and decoding does not allow for it: count the onsets of both in the same way (events.count_from, "
+        "events.discard_volumes)",
     )
 
 

@@ -438,8 +438,8 @@ class Session:
         n_taken = acquisition.expected
         early = f", and its response is expected {-delay_s:g} s before it (response.delay_s)" if delay_s < 0 else ""
         return (
-            f"the block at {message.onset_s:g} s was told when {n_taken} volumes had come{early}: it counts from volume "
-            f"{n_taken} on, and what was answered before it stays"
+            f"the block at {message.onset_s:g} s was told when {n_taken} volumes had come{early}: it counts from "
+            f"volume {n_taken} on, and what was answered before it stays"
         )
 
     def _seen(self, run_id: str) -> Set[int]:

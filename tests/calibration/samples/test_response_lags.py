@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from calibration.samples.response_lags import N_PARTS, Lags, LearnedTimes, believed, parts_of
-from calibration.samples.response_peak import learn_peak, learn_settings, notes_on, record
+from calibration.samples.response_peak import learn_peak, learn_settings, notes_on, notes_on_test_runs, record
 from calibration.samples.runs import AlignedRun, clean_run
 from rtgod.events.trials import Trial
 from rtgod.messages import Block, Motion, Run
@@ -43,7 +43,9 @@ def aligned(number, delay_s, effect, n_categories, peak_s=5.0):
     noise[1:] = 0.5 * noise[:-1] + 0.9 * noise[1:]
     signal = effect * block_response(since_s, DURATION_S, peak_s, 15, 1 / 6) @ patterns[shown]
     values = (1000 * (1 + (signal + noise) / 100)).astype(np.float32)
-    trials = tuple(Trial(float(onset_s), DURATION_S, "stimulus", f"c{c}") for onset_s, c in zip(onsets_s, shown, strict=True))
+    trials = tuple(
+        Trial(float(onset_s), DURATION_S, "stimulus", f"c{c}") for onset_s, c in zip(onsets_s, shown, strict=True)
+    )
     blocks = tuple(Block(trial.onset_s, DURATION_S) for trial in trials)
     run = Run(f"run-{number}", "01", TR_S, (1, 1, N_VOXELS), np.eye(4), N_VOLUMES, blocks)
     nothing = np.empty(0, np.float32)
@@ -126,6 +128,14 @@ def test_a_delay_that_is_set_is_kept_where_it_is_right_and_not_warned_of():
     assert settings.response.delay_s == -5.0
     assert settings.response.peak_s == pytest.approx(5.0, abs=0.6)
     assert len(notes) == 1
+
+
+def test_test_runs_of_another_time_are_told():
+    learned_before = PipelineSettings(response=ResponseSettings(delay_s=-5.0))
+    (note,) = notes_on_test_runs(recorded(runs(0.0), learned_before), learned_before)
+    assert note.startswith("the events of the test runs are early by about")
+    assert notes_on_test_runs(recorded(runs(-5.0), learned_before), learned_before) == ()
+    assert notes_on_test_runs(recorded(runs(0.0, effect=0.0)), SETTINGS) == ()
 
 
 def test_samples_with_a_delay_are_those_of_events_that_come_as_much_later():
