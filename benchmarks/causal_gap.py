@@ -29,7 +29,7 @@ from benchmarks.figures import shared_data, write_json
 from benchmarks.gap.classifiers import CLASSIFIERS, Tested, tested
 from benchmarks.gap.intervals import Bootstrap, middle_95
 from benchmarks.gap.recordings import SETTINGS, Recording, read_haxby, read_studyforrest
-from benchmarks.gap.samples import WAYS, estimate_delay, learn_response
+from benchmarks.gap.samples import WAYS, estimate_delay, learn_responses
 from calibration.metrics.statistics import share_interval, wilson
 from calibration.parallel.workers import workers
 from rtgod.errors import InputError
@@ -120,9 +120,12 @@ def measure(recordings: Iterable[Recording], n_workers: int) -> list[Measured]:
     with workers(n_workers) as pool:
         for recording in recordings:
             folds = np.unique(recording.fold).tolist()
-            wanted = [(fold, shape) for fold in folds for shape in ("response", "blocks", "windows")]
+            wanted = [(fold, shape) for fold in folds for shape in ("blocks", "windows")]
+            (responses,) = pool.map(learn_responses, [recording])
             estimates = pool.map(_delay, [(recording, *one) for one in wanted])
-            delays: dict[int, dict[str, float | ResponseSettings]] = {fold: {} for fold in folds}
+            delays: dict[int, dict[str, float | ResponseSettings]] = {
+                fold: {"response": responses[fold]} for fold in folds
+            }
             for (fold, shape), delay_s in zip(wanted, estimates, strict=True):
                 delays[fold][shape] = delay_s
             cells = [(way, name) for way in WAYS for name in CLASSIFIERS]
@@ -133,9 +136,8 @@ def measure(recordings: Iterable[Recording], n_workers: int) -> list[Measured]:
     return measured
 
 
-def _delay(arguments: tuple[Recording, int, str]) -> float | ResponseSettings:
-    recording, left_out, shape = arguments
-    return learn_response(recording, left_out) if shape == "response" else estimate_delay(recording, left_out, shape)
+def _delay(arguments: tuple[Recording, int, str]) -> float:
+    return estimate_delay(*arguments)
 
 
 def _cell(arguments: tuple[Recording, Delays, str, str]) -> Tested:

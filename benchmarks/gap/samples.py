@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from benchmarks.gap.recordings import SETTINGS, Recording, courses_of
 from calibration.samples.noise_fitting import learn_shape
-from calibration.samples.response_peak import Recording as TimesOfRun
-from calibration.samples.response_peak import learn_settings, record
+from calibration.samples.response_peak import learn_settings
+from calibration.samples.response_recording import Recording as TimesOfRun
+from calibration.samples.response_recording import record
 from calibration.samples.runs import AlignedRun, clean_run
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
@@ -64,7 +65,7 @@ def causal(recording: Recording, response: ResponseSettings) -> Made:
     ----------
     recording : Recording
     response : ResponseSettings
-        As `learn_response` found them.
+        As `learn_responses` found them.
 
     Raises
     ------
@@ -175,42 +176,46 @@ def estimate_delay(recording: Recording, left_out: int, shape: str) -> float:
     return delays_s[int(np.argmax(explained))]
 
 
-def learn_response(recording: Recording, left_out: int) -> ResponseSettings:
-    """Learn peak and delay of responses from the training folds, as calibration does.
+def learn_responses(recording: Recording) -> dict[int, ResponseSettings]:
+    """Learn peak and delay of responses from the training folds of each fold, as calibration does.
 
     Of a run of which a part is left out, calibration gets the other part's volumes and trials.
 
     Parameters
     ----------
     recording : Recording
-    left_out : int
-        Fold that is not looked at.
 
     Returns
     -------
-    ResponseSettings
-        Peak and delay in quarters of a second, so that folds share most samples.
+    dict of int to ResponseSettings
+        For each left-out fold; peak and delay are in quarters of a second, so that folds share most samples.
     """
 
-    def record_with(assumed: PipelineSettings) -> list[TimesOfRun | None]:
-        return [
-            _trained_on(found, run, recording.fold_of_volumes(number) != left_out)
-            for number, run in enumerate(recording.runs)
-            if (recording.fold[recording.trials_of(number)] != left_out).any()
-            for found in [_recorded(recording, number, assumed)]
-            if found
-        ]
+    @cache
+    def recorded(number: int, response: ResponseSettings) -> TimesOfRun | None:
+        settings = SETTINGS.model_copy(update={"response": response})
+        return record(recording.runs[number], recording.reference, settings, Noise())
 
-    settings, notes = learn_settings(record_with, SETTINGS)
-    print(f"{recording.name} without fold {left_out}: {'; '.join(notes)}", flush=True)
-    response = settings.response
+    def learned(left_out: int) -> ResponseSettings:
+        def record_with(assumed: PipelineSettings) -> list[TimesOfRun | None]:
+            return [
+                _trained_on(found, run, recording.fold_of_volumes(number) != left_out)
+                for number, run in enumerate(recording.runs)
+                if (recording.fold[recording.trials_of(number)] != left_out).any()
+                and (found := recorded(number, _in_quarters(assumed.response)))
+            ]
+
+        settings, notes = learn_settings(record_with, SETTINGS)
+        print(f"{recording.name} without fold {left_out}: {'; '.join(notes)}", flush=True)
+        return _in_quarters(settings.response)
+
+    return {fold: learned(fold) for fold in np.unique(recording.fold).tolist()}
+
+
+def _in_quarters(response: ResponseSettings) -> ResponseSettings:
+    """Round peak and delay; without uncertainty, which says only how early in a trial it may be ranked."""
     rounded = {name: round(4 * getattr(response, name)) / 4 for name in ("peak_s", "delay_s")}
-    return response.model_copy(update={**rounded, "peak_sd_s": round(response.peak_sd_s, 1)})
-
-
-@lru_cache(maxsize=24)
-def _recorded(recording: Recording, number: int, assumed: PipelineSettings) -> TimesOfRun | None:
-    return record(recording.runs[number], recording.reference, assumed, Noise())
+    return response.model_copy(update={**rounded, "peak_sd_s": 0.0})
 
 
 def _trained_on(found: TimesOfRun, run: AlignedRun, trained: Array) -> TimesOfRun:

@@ -15,7 +15,8 @@ from calibration.datasets.masks import read_mask
 from calibration.datasets.runs import RunFiles
 from calibration.parallel.progress import Report, in_pool
 from calibration.samples.noise_fitting import learn_courses, noisiest_voxels
-from calibration.samples.response_peak import Recording, learn_settings, learns_peak, notes_on_test_runs, record
+from calibration.samples.response_peak import learn_settings, learns_peak, notes_on_test_runs
+from calibration.samples.response_recording import Recording, record
 from calibration.samples.runs import AlignedRun, CleanedRun, align_run, clean_run, make_reference, noise_residuals
 from rtgod.events.table import cue_lead_s
 from rtgod.messages import Int32Array

@@ -8,13 +8,13 @@ and nothing is learned.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from calibration.samples.response_lags import N_PARTS, Lags, LearnedTimes, believed, parts_of, without_drift
-from rtgod.messages import Float32Array, Float64Array
+from calibration.samples.response_recording import Recording
+from rtgod.messages import Float64Array
 from rtgod.settings import ResponseSettings
 
 #: Most voxels that tell the time: those of which most is explained.
@@ -27,25 +27,12 @@ _COARSE_S = 1.0
 _LEAST_TRIALS, _LEAST_VOLUMES = 6, 40
 
 
-class RunCourses(Protocol):
-    """Volumes of a run, and the times of its trials; see `calibration.samples.response_peak.Recording`."""
-
-    @property
-    def middle_s(self) -> Float64Array: ...  # noqa: D102
-    @property
-    def values(self) -> Float32Array: ...  # noqa: D102
-    @property
-    def all_onset_s(self) -> Float64Array: ...  # noqa: D102
-    @property
-    def all_duration_s(self) -> Float64Array: ...  # noqa: D102
-
-
-def learn_from_all_trials(recordings: Sequence[RunCourses], response: ResponseSettings) -> LearnedTimes | None:
+def learn_from_all_trials(recordings: Sequence[Recording], response: ResponseSettings) -> LearnedTimes | None:
     """Find the times of the response to any trial; None if the volumes do not tell them.
 
     Parameters
     ----------
-    recordings : sequence of RunCourses
+    recordings : sequence of Recording
     response : ResponseSettings
         Peak and delay as they are set, with which the lags that are tried begin.
     """
@@ -71,7 +58,7 @@ def learn_from_all_trials(recordings: Sequence[RunCourses], response: ResponseSe
     return believed(lags, explained, left_out, 1.0, by_category=False)
 
 
-def _standardised(recording: RunCourses) -> Float64Array:
+def _standardised(recording: Recording) -> Float64Array:
     """Return the courses of voxels without drift, each with a mean square of 1; 0 for voxels that do not change."""
     courses = without_drift(recording.values.astype(np.float64), recording.middle_s)
     size = np.sqrt(np.square(courses).mean(axis=0))
@@ -79,7 +66,7 @@ def _standardised(recording: RunCourses) -> Float64Array:
 
 
 def _by_part(
-    recordings: Sequence[RunCourses], values: Sequence[Float64Array], onsets_s: Sequence[Float64Array], lags: Lags
+    recordings: Sequence[Recording], values: Sequence[Float64Array], onsets_s: Sequence[Float64Array], lags: Lags
 ) -> tuple[Float64Array, Float64Array]:
     """Return products (n_parts, n_lags, n_voxels) and squares (n_parts, n_lags): sums over volumes."""
     n_lags = len(lags.values_s)
@@ -103,7 +90,7 @@ def _explained(products: Float64Array, squares: Float64Array) -> Float64Array:
     return np.divide(best, squares, out=np.zeros_like(best), where=squares > 1e-9)
 
 
-def _random_onsets(recording: RunCourses, rng: np.random.Generator) -> Float64Array:
+def _random_onsets(recording: Recording, rng: np.random.Generator) -> Float64Array:
     """Draw onsets for trials of the same lengths in the same order, which do not overlap if they have room."""
     run_s, duration_s = float(recording.middle_s[-1]), recording.all_duration_s
     free_s = run_s - float(duration_s.sum())

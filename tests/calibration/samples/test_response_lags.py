@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from calibration.samples.response_lags import N_PARTS, Lags, LearnedTimes, believed, parts_of
-from calibration.samples.response_peak import learn_peak, learn_settings, notes_on, notes_on_test_runs, record
+from calibration.samples.response_peak import learn_peak, learn_settings, notes_on, notes_on_test_runs
+from calibration.samples.response_recording import record
 from calibration.samples.runs import AlignedRun, clean_run
 from rtgod.events.trials import Trial
 from rtgod.messages import Block, Motion, Run
