@@ -4,8 +4,9 @@ Haxby et al. 2001 (one slice, eight categories, twelve runs, one left out at a t
 run, six categories of two blocks each; the first block of each is left out, then the second). The same classifiers,
 each tuned within the training samples, decode samples of whole runs (hindsight), the pipeline's samples with default
 settings (causal), and the simplest causal ones, signal minus its mean so far. The delay of the responses is estimated
-from the training folds, without labels. The best of a side is the best of its cells, so that the side with more cells,
-hindsight, is favoured; "chosen" is the cell that is best within the training samples of each fold.
+from the training folds: without labels, and for the pipeline's samples as calibration does. The best of a side is the
+best of its cells, so that the side with more cells, hindsight, is favoured; "chosen" is the cell that is best within
+the training samples of each fold.
 
 Differences and ratios have paired 95 % intervals: a bootstrap over runs (Haxby) or blocks (studyforrest, which has one
 run). Those of shares are Wilson's, over blocks. With categories exchanged among the blocks of each run, all of
@@ -28,18 +29,19 @@ from benchmarks.figures import shared_data, write_json
 from benchmarks.gap.classifiers import CLASSIFIERS, Tested, tested
 from benchmarks.gap.intervals import Bootstrap, middle_95
 from benchmarks.gap.recordings import SETTINGS, Recording, read_haxby, read_studyforrest
-from benchmarks.gap.samples import WAYS, estimate_delay
+from benchmarks.gap.samples import WAYS, estimate_delay, learn_responses
 from calibration.metrics.statistics import share_interval, wilson
 from calibration.parallel.workers import workers
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
+from rtgod.settings import ResponseSettings
 
 SIDES = ("hindsight", "causal", "simple_causal")
 #: Shuffles of the labels, and the samples and the classifier, the quickest one, that are tried with each.
 N_SHUFFLES = 10
 NULLS = {"hindsight": "hindsight_response_whitened", "causal": "causal_response_whitened"}
 _NULL_CLASSIFIER = "ridge"
-Delays = Mapping[int, Mapping[str, float]]
+Delays = Mapping[int, Mapping[str, float | ResponseSettings]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,8 @@ class Measured:
     ----------
     recording : Recording
     delays : mapping of int to mapping
-        Delays in seconds of "blocks" and "windows", estimated while each fold was left out.
+        Delays in seconds of "blocks" and "windows", and the "response" as calibration learns it, while each fold was
+        left out.
     cells : mapping of (str, str) to Tested
         Results by way and classifier.
     nulls : mapping of str to ndarray of shape (n_shuffles,)
@@ -118,8 +121,11 @@ def measure(recordings: Iterable[Recording], n_workers: int) -> list[Measured]:
         for recording in recordings:
             folds = np.unique(recording.fold).tolist()
             wanted = [(fold, shape) for fold in folds for shape in ("blocks", "windows")]
+            (responses,) = pool.map(learn_responses, [recording])
             estimates = pool.map(_delay, [(recording, *one) for one in wanted])
-            delays: dict[int, dict[str, float]] = {fold: {} for fold in folds}
+            delays: dict[int, dict[str, float | ResponseSettings]] = {
+                fold: {"response": responses[fold]} for fold in folds
+            }
             for (fold, shape), delay_s in zip(wanted, estimates, strict=True):
                 delays[fold][shape] = delay_s
             cells = [(way, name) for way in WAYS for name in CLASSIFIERS]
@@ -228,12 +234,16 @@ def _with_interval(name: str, value: float, interval: Sequence[float]) -> dict[s
     return {name: value, f"{name}_low": interval[0], f"{name}_high": interval[1]}
 
 
+def _delay_s(delay: float | ResponseSettings) -> float:
+    return delay.delay_s if isinstance(delay, ResponseSettings) else delay
+
+
 def _told(measured: Measured) -> dict[str, float]:
     """Print the delays, and how often a value at the edge of its grid was chosen."""
     prefix = measured.recording.name
     figures: dict[str, float] = {}
-    for shape in ("blocks", "windows"):
-        delays = [of_fold[shape] for of_fold in measured.delays.values()]
+    for shape in ("response", "blocks", "windows"):
+        delays = [_delay_s(of_fold[shape]) for of_fold in measured.delays.values()]
         figures |= {
             f"{prefix}_delay_{shape}_s": float(np.median(delays)),
             f"{prefix}_delay_{shape}_min_s": min(delays),

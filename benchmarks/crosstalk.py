@@ -26,7 +26,8 @@ from scipy import stats
 from benchmarks.figures import print_all, write_json
 from calibration.parallel.workers import workers
 from calibration.samples.noise_fitting import learn_shape
-from calibration.samples.response_peak import Recording, learns_peak, record, settings_with_learned_peak
+from calibration.samples.response_peak import learns_peak, settings_with_learned_peak
+from calibration.samples.response_recording import Recording, record
 from calibration.samples.runs import AlignedRun, clean_run
 from rtgod.errors import InputError
 from rtgod.events.trials import Trial

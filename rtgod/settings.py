@@ -228,7 +228,10 @@ class ResponseSettings(Settings):
     #: Time of the peak of the response to a brief event, in seconds, and its uncertainty.
     peak_s: Annotated[float, Field(ge=1, le=20)] = 5.0
     peak_sd_s: NotNegative = 0.0
-    #: Whether calibration learns both from the training runs, where these tell.
+    #: How much later responses come than events and peak say, in seconds; below 0 they come earlier, as when the
+    #: table's events are late. Every run is decoded with it.
+    delay_s: Annotated[float, Field(ge=-30, le=30)] = 0.0
+    #: Whether calibration learns peak, uncertainty and delay from the training runs, where these tell.
     learn_peak: bool = True
     #: Time of the undershoot that follows, whole seconds, and its area as a share of the response's.
     undershoot_s: AtLeastOne = 15
@@ -276,7 +279,8 @@ class WindowSettings(Settings):
     mode: Literal["auto", "block", "sliding", "repeats"] = "auto"
     #: Sample of a trial: its estimated response, or the mean of its volumes.
     estimate: Literal["response", "mean"] = "response"
-    #: Delay of the response, in seconds: a trial is ranked from onset + shift to offset + shift.
+    #: Delay of the response, in seconds: a trial is ranked from onset + shift to offset + shift, both as much later
+    #: as `response.delay_s` says.
     hrf_shift_s: NotNegative = 3.0
     sliding_volumes: AtLeastOne = 3
 

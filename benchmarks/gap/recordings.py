@@ -222,17 +222,6 @@ def with_trials(run: AlignedRun, trials: Sequence[Trial]) -> AlignedRun:
     return replace(run, trials=tuple(trials), run=replace(run.run, blocks=blocks))
 
 
-def moved(run: AlignedRun, delay_s: float) -> AlignedRun:
-    """Return a run whose trials begin later than its table says, by `delay_s`; earlier if it is negative.
-
-    Parameters
-    ----------
-    run : AlignedRun
-    delay_s : float
-    """
-    return with_trials(run, [replace(trial, onset_s=max(trial.onset_s + delay_s, 0.0)) for trial in run.trials])
-
-
 def with_voxels(run: AlignedRun, keep: BoolArray) -> AlignedRun:
     """Keep some of the voxels of a run.
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 
-from benchmarks.gap.recordings import SETTINGS, Recording, courses_of, moved
+from benchmarks.gap.recordings import SETTINGS, Recording, courses_of
 from calibration.samples.noise_fitting import learn_shape
+from calibration.samples.response_peak import learn_settings
+from calibration.samples.response_recording import Recording as TimesOfRun
+from calibration.samples.response_recording import record
 from calibration.samples.runs import AlignedRun, clean_run
 from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
 from rtgod.preprocessing.hrf import block_response
 from rtgod.preprocessing.preprocessor import Noise
-from rtgod.settings import NoiseSettings
+from rtgod.settings import NoiseSettings, PipelineSettings, ResponseSettings
 
-#: Delays of blocks against the table, in seconds, and of windows of volumes against it. The delay is the one at which
-#: one regressor for all blocks explains most of the best voxels.
+#: Delays of blocks against the table, in seconds, with which hindsight fits responses, and of windows of volumes. The
+#: delay is the one at which one regressor for all blocks explains most of the best voxels.
 BLOCK_DELAYS_S = tuple(np.arange(-12.0, 6.1, 1.0).tolist())
 WINDOW_DELAYS_S = tuple(np.arange(-8.0, 12.1, 1.0).tolist())
 _N_BEST = 50
@@ -54,14 +58,14 @@ class Made:
         return np.stack([shape.whiten(sample) for sample in self.X])
 
 
-def causal(recording: Recording, delay_s: float) -> Made:
+def causal(recording: Recording, response: ResponseSettings) -> Made:
     """Make the pipeline's samples, with its default settings, as a server would at the end of each trial's window.
 
     Parameters
     ----------
     recording : Recording
-    delay_s : float
-        Delay of blocks against the table.
+    response : ResponseSettings
+        As `learn_responses` found them.
 
     Raises
     ------
@@ -69,10 +73,11 @@ def causal(recording: Recording, delay_s: float) -> Made:
         If a trial has no sample.
     """
     X, noise, noise_fold = [], [], []
+    settings = SETTINGS.model_copy(update={"response": response})
     for number, run in enumerate(recording.runs):
-        cleaned = clean_run(moved(run, delay_s), recording.reference, SETTINGS, Noise())
+        cleaned = clean_run(run, recording.reference, settings, Noise())
         if missing := set(range(len(run.trials))) - cleaned.windows.keys():
-            raise InputError(f"{recording.name}: {len(missing)} trials have no sample at a delay of {delay_s:g} s")
+            raise InputError(f"{recording.name}: {len(missing)} trials have no sample with {response!r}")
         X += [cleaned.windows[block][-1].values for block in range(len(run.trials))]
         noise.append(cleaned.noise)
         noise_fold.append(recording.fold_of_volumes(number)[[not why for why in cleaned.volumes]])
@@ -171,6 +176,73 @@ def estimate_delay(recording: Recording, left_out: int, shape: str) -> float:
     return delays_s[int(np.argmax(explained))]
 
 
+def learn_responses(recording: Recording) -> dict[int, ResponseSettings]:
+    """Learn peak and delay of responses from the training folds of each fold, as calibration does.
+
+    Of a run of which a part is left out, calibration gets the other part's volumes and trials.
+
+    Parameters
+    ----------
+    recording : Recording
+
+    Returns
+    -------
+    dict of int to ResponseSettings
+        For each left-out fold; peak and delay are in quarters of a second, so that folds share most samples.
+    """
+
+    @cache
+    def recorded(number: int, response: ResponseSettings) -> TimesOfRun | None:
+        settings = SETTINGS.model_copy(update={"response": response})
+        return record(recording.runs[number], recording.reference, settings, Noise())
+
+    def learned(left_out: int) -> ResponseSettings:
+        def record_with(assumed: PipelineSettings) -> list[TimesOfRun | None]:
+            return [
+                _trained_on(found, run, recording.fold_of_volumes(number) != left_out)
+                for number, run in enumerate(recording.runs)
+                if (recording.fold[recording.trials_of(number)] != left_out).any()
+                and (found := recorded(number, _in_quarters(assumed.response)))
+            ]
+
+        settings, notes = learn_settings(record_with, SETTINGS)
+        print(f"{recording.name} without fold {left_out}: {'; '.join(notes)}", flush=True)
+        return _in_quarters(settings.response)
+
+    return {fold: learned(fold) for fold in np.unique(recording.fold).tolist()}
+
+
+def _in_quarters(response: ResponseSettings) -> ResponseSettings:
+    """Round peak and delay; without uncertainty, which says only how early in a trial it may be ranked."""
+    rounded = {name: round(4 * getattr(response, name)) / 4 for name in ("peak_s", "delay_s")}
+    return response.model_copy(update={**rounded, "peak_sd_s": 0.0})
+
+
+def _trained_on(found: TimesOfRun, run: AlignedRun, trained: Array) -> TimesOfRun:
+    """Return the volumes that are trained on, and their trials."""
+    if trained.all():
+        return found
+    volumes = trained[np.round(found.middle_s / run.run.tr_s - 0.5).astype(int)]
+
+    def of_trials(onset_s: Float64Array) -> Array:
+        index = np.clip((onset_s / run.run.tr_s).astype(int) + 1, 0, len(trained) - 1)
+        return np.asarray(trained[index], bool)
+
+    kept, of_all = of_trials(found.onset_s), of_trials(found.all_onset_s)
+    return replace(
+        found,
+        middle_s=found.middle_s[volumes],
+        values=found.values[volumes],
+        noise=found.noise[volumes[: len(found.noise)]],
+        onset_s=found.onset_s[kept],
+        duration_s=found.duration_s[kept],
+        categories=[name for name, keep in zip(found.categories, kept.tolist(), strict=True) if keep],
+        responses=found.responses[kept],
+        all_onset_s=found.all_onset_s[of_all],
+        all_duration_s=found.all_duration_s[of_all],
+    )
+
+
 def _response(run: AlignedRun, trial: int, delay_s: float) -> Float64Array:
     settings = SETTINGS.response
     since_s = _middles_s(run) - run.trials[trial].onset_s - delay_s
@@ -225,13 +297,14 @@ def _made(X: list[Float64Array], noise: list[Float64Array], noise_fold: list[Arr
     )
 
 
-#: How samples are made, with the delay that they need and whether they are whitened; the first word is the side.
-WAYS: Mapping[str, tuple[Callable[[Recording, float], Made], str, bool]] = {
+#: How samples are made, with the delay that they need, or the response as calibration learns it, and whether they are
+#: whitened; the first word is the side.
+WAYS: Mapping[str, tuple[Callable[[Recording, Any], Made], str, bool]] = {
     "hindsight_mean": (hindsight_mean, "windows", False),
     "hindsight_mean_whitened": (hindsight_mean, "windows", True),
     "hindsight_response": (hindsight_response, "blocks", False),
     "hindsight_response_whitened": (hindsight_response, "blocks", True),
-    "causal_response": (causal, "blocks", False),
-    "causal_response_whitened": (causal, "blocks", True),
+    "causal_response": (causal, "response", False),
+    "causal_response_whitened": (causal, "response", True),
     "simple_causal": (simple_causal, "windows", False),
 }

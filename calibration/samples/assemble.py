@@ -139,7 +139,7 @@ def folds_of(gathered: GatheredRuns, features_of: FeaturesOf, split: str) -> tup
     if not tests:
         raise InputError("no trial of the test runs can be decoded; choose other runs with --test")
     if "imagined" in tests:
-        course = course_of(gathered.test, features_of, KINDS["imagined"])
+        course = course_of(gathered.test, features_of, KINDS["imagined"], gathered.settings.response.delay_s)
         courses["imagined"] = replace(course, cue_lead_s=gathered.cue_lead_s)
     return (Fold(training, noise, tests, courses),)
 
@@ -168,7 +168,7 @@ def samples_of(runs: Sequence[CleanedRun], features_of: FeaturesOf, kind: str | 
     )
 
 
-def course_of(runs: Sequence[CleanedRun], features_of: FeaturesOf, kind: str) -> Course:
+def course_of(runs: Sequence[CleanedRun], features_of: FeaturesOf, kind: str, delay_s: float = 0.0) -> Course:
     """Gather single volumes from a little before the onset of each trial of a kind to a little after its end.
 
     Parameters
@@ -179,6 +179,8 @@ def course_of(runs: Sequence[CleanedRun], features_of: FeaturesOf, kind: str) ->
         See `calibration.samples.targets.FeaturesOf`.
     kind : {"stimulus", "imagery"}
         Trial type.
+    delay_s : float
+        How much later than events and peak say responses come, in seconds; onsets are counted that much later.
 
     Raises
     ------
@@ -193,7 +195,7 @@ def course_of(runs: Sequence[CleanedRun], features_of: FeaturesOf, kind: str) ->
     X = np.full((len(trials), len(steps), runs[0].noise.shape[1]), np.nan, np.float32)
     clean = {run.run.run_id: {p.index: p.values for p in run.patterns if not p.censored} for run in runs}
     for row, (run, trial) in enumerate(trials):
-        first_volume = round(trial.onset_s / tr_s)
+        first_volume = round((trial.onset_s + delay_s) / tr_s)
         for column, step in enumerate(steps):
             values = clean[run.run.run_id].get(first_volume + int(step))
             if values is not None:

@@ -15,7 +15,8 @@ from calibration.datasets.masks import read_mask
 from calibration.datasets.runs import RunFiles
 from calibration.parallel.progress import Report, in_pool
 from calibration.samples.noise_fitting import learn_courses, noisiest_voxels
-from calibration.samples.response_peak import learns_peak, record, settings_with_learned_peak
+from calibration.samples.response_peak import learn_settings, learns_peak, notes_on_test_runs
+from calibration.samples.response_recording import Recording, record
 from calibration.samples.runs import AlignedRun, CleanedRun, align_run, clean_run, make_reference, noise_residuals
 from rtgod.events.table import cue_lead_s
 from rtgod.messages import Int32Array
@@ -41,7 +42,7 @@ class GatheredRuns:
     cue_lead_s : float or None
         Time from the cue to the onset of imagery in the test runs, the longest of them; None if no run has a cue.
     settings : PipelineSettings
-        The settings as asked for, with the response's peak as it was learned from the training runs.
+        The settings as asked for, with the response's peak and delay as they were learned from the training runs.
     notes : tuple of str
         Notes on what was learned, and on what could not be.
     """
@@ -142,7 +143,7 @@ def denoise_runs(
     report: Report,
     lead_s: float | None,
 ) -> GatheredRuns:
-    """Learn noise components and the response's peak from aligned training runs, and denoise all runs.
+    """Learn noise components and the times of the response from aligned training runs, and denoise all runs.
 
     Parameters
     ----------
@@ -162,9 +163,13 @@ def denoise_runs(
         noise = Noise(courses=learn_courses(noise.courses.voxels, residuals, settings.nuisance.n_components))
     notes: tuple[str, ...] = ()
     if learns_peak(settings):
-        to_record = [(run, reference, settings, noise) for run in training]
-        recordings = in_pool(pool, "learning the response's peak", report, record, to_record)
-        settings, notes = settings_with_learned_peak(recordings, settings)
+
+        def record_with(assumed: PipelineSettings, runs: Sequence[AlignedRun] = training) -> list[Recording | None]:
+            to_record = [(run, reference, assumed, noise) for run in runs]
+            return in_pool(pool, "learning when responses come", report, record, to_record)
+
+        settings, notes = learn_settings(record_with, settings)
+        notes += notes_on_test_runs(record_with(settings, test), settings) if test else ()
     arguments = [(run, reference, settings, noise, False) for run in training]
     arguments += [(run, reference, settings, noise, True) for run in test]
     cleaned, n = tuple(in_pool(pool, "denoising runs", report, clean_run, arguments)), len(training)

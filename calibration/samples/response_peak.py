@@ -1,90 +1,38 @@
-"""Learn when responses peak, from how the likeness of volumes to the categories of trials comes and goes.
+"""Learn when responses come, from how the likeness of volumes to the categories of trials comes and goes.
 
 Each trial has a template: the mean of other samples of its category, from other runs or much later, minus that of all
 categories. It shares no noise with the volumes around the trial, so that neither drift nor the noise's course over time
 is taken for a response. Volumes are compared with the sum of the templates, each as strong as the response is expected
-to be; the peak with which they are most alike is the one.
+to be; the peak of the response, or the delay of the events, with which they are most alike is the one. Where categories
+do not tell, as in a single run with few repeats, one regressor for all trials may: see
+`calibration.samples.response_onsets`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from calibration.samples.noise_fitting import learn_shape
-from calibration.samples.runs import AlignedRun, clean_run
-from rtgod.errors import InputError
+from calibration.samples.response_lags import N_PARTS, Lags, LearnedTimes, believed, parts_of
+from calibration.samples.response_onsets import learn_from_all_trials
+from calibration.samples.response_recording import Recording, changed
 from rtgod.messages import Array, BoolArray, Float32Array, Float64Array
-from rtgod.preprocessing.alignment import Reference
-from rtgod.preprocessing.hrf import block_response
 from rtgod.preprocessing.noise_model import NoiseCovariance
-from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import NoiseSettings, PipelineSettings, ResponseSettings
 
-#: Peaks that are tried, in seconds.
-_PEAKS_S = np.arange(2.0, 10.01, 0.5)
 #: Seconds from which on two trials of one run share no noise to speak of.
 _APART_S = 60.0
-#: Period of the slowest drift that is not taken for responses, seconds.
-_SLOWEST_S = 128.0
-#: Most voxels that are compared; more make it slower and hardly better.
-_MOST_VOXELS = 1000
-#: Number of parts of the volumes, each of which is left out in turn to see how much the result varies.
-_N_PARTS = 10
 #: Number of times that categories are exchanged within runs, and of standard deviations by which volumes must be more
 #: like their own categories.
 _N_EXCHANGES, _LEAST_LIKENESS = 20, 4.0
-#: Least uncertainty of a peak that is believed, seconds.
-_LEAST_SD_S = 0.1
-#: A limit of crosstalk that lets everything through, and a prior that holds responses firmly.
-_OPEN, _FIRM_SD = 1e9, 1.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Recording:
-    """Volumes and trials of one run.
-
-    Attributes
-    ----------
-    middle_s : ndarray of shape (n_volumes,), float64
-        Middle of each clean volume.
-    values : ndarray of shape (n_volumes, n_voxels), float32
-        Percent change from the run's mean, as measured.
-    onset_s, duration_s : ndarray of shape (n_trials,), float64
-    categories : sequence of str
-    responses : ndarray of shape (n_trials, n_voxels), float32
-        Responses to the trials as they were estimated in the end.
-    noise : ndarray of shape (n_clean, n_voxels), float32
-        See `CleanedRun`.
-    """
-
-    middle_s: Float64Array
-    values: Float32Array
-    onset_s: Float64Array
-    duration_s: Float64Array
-    categories: Sequence[str]
-    responses: Float32Array
-    noise: Float32Array
-
-
-@dataclass(frozen=True, slots=True)
-class LearnedPeak:
-    """Peak of the response.
-
-    Attributes
-    ----------
-    peak_s, sd_s : float
-        Peak and its uncertainty, in seconds.
-    at_edge : bool
-        Whether the peak may lie beyond those that were tried.
-    """
-
-    peak_s: float
-    sd_s: float
-    at_edge: bool
+#: Uncertainty above which categories hardly tell the times, and one regressor for all trials is asked, seconds.
+_CERTAIN_SD_S = 1.0
+#: Most times that responses are estimated anew with a learned delay, and the change of it that needs no other, seconds.
+_MOST_REPEATS, _CLOSE_S = 2, 0.5
 
 
 def learns_peak(settings: PipelineSettings) -> bool:
@@ -98,104 +46,133 @@ def learns_peak(settings: PipelineSettings) -> bool:
     return settings.response.learn_peak and window.estimate == "response" and window.mode != "sliding"
 
 
-def record(aligned: AlignedRun, reference: Reference, settings: PipelineSettings, noise: Noise) -> Recording | None:
-    """Take a run through the pipeline with at most so many voxels as the peak is learned from.
+def learn_settings(
+    record_with: Callable[[PipelineSettings], Sequence[Recording | None]], settings: PipelineSettings
+) -> tuple[PipelineSettings, tuple[str, ...]]:
+    """Return settings with the times of the response that runs tell, and what there is to say about them.
+
+    Where responses turn out to come at another time than assumed, they are estimated anew with it, as templates of them
+    are better then.
 
     Parameters
     ----------
-    aligned : AlignedRun
-    reference : Reference
+    record_with : callable
+        Takes all training runs through `record` with the settings that it is given.
     settings : PipelineSettings
-    noise : Noise
-
-    Returns
-    -------
-    Recording or None
-        None if no trial can be used, of which more is said when the run is cleaned for good.
     """
-    chosen = slice(None, None, max(1, -(-len(reference.voxels) // _MOST_VOXELS)))
-    volumes = tuple(replace(volume, decoder_values=volume.decoder_values[chosen].copy()) for volume in aligned.volumes)
-    aligned, reference = replace(aligned, volumes=volumes), reference._replace(voxels=reference.voxels[chosen])
-    try:
-        run = clean_run(aligned, reference, _ungated(settings), noise, with_patterns=True)
-    except InputError:
-        return None
-    clean = {pattern.index for pattern in run.patterns if not pattern.censored}
-    blocks = [block for block in run.sampled_blocks() if block in run.responses and run.trials[block].category]
-    if not clean or not blocks:
-        return None
-    return Recording(
-        middle_s=(np.array(sorted(clean)) + 0.5) * run.run.tr_s,
-        values=_percent(np.array([volume.decoder_values for volume in volumes if volume.index in clean])),
-        onset_s=np.array([run.trials[block].onset_s for block in blocks]),
-        duration_s=np.array([run.trials[block].duration_s for block in blocks]),
-        categories=[run.trials[block].category for block in blocks],
-        responses=np.array([run.responses[block] for block in blocks]),
-        noise=run.noise,
-    )
-
-
-def _percent(values: Float32Array) -> Float32Array:
-    """Return the change from each voxel's mean in percent; 0 where it is missing or has no mean to speak of."""
-    present = np.isfinite(values)
-    mean = np.where(present, values, 0).sum(axis=0, dtype=np.float64) / np.maximum(present.sum(axis=0), 1)
-    usable = present & (mean > 0)
-    percent: Float32Array = np.where(usable, 100 * (values / np.where(mean > 0, mean, 1) - 1), 0).astype(np.float32)
-    return percent
+    times, assumed = _learned(record_with(settings), settings), settings
+    for _ in range(_MOST_REPEATS):
+        if times is None or abs(times.delay_s - assumed.response.delay_s) < _CLOSE_S:
+            break
+        assumed = with_times(settings, times)
+        times = _learned(record_with(assumed), settings) or times
+    return _said(times, settings)
 
 
 def settings_with_learned_peak(
     recordings: Sequence[Recording | None], settings: PipelineSettings
 ) -> tuple[PipelineSettings, tuple[str, ...]]:
-    """Return settings with the peak that runs tell, and what there is to say about it.
+    """Return settings with the times of the response that recordings tell, and what there is to say about them.
 
     Parameters
     ----------
     recordings : sequence of Recording or None
-        From `record`.
+        From `record`; if the delay differs from the one that is set, they should be made anew: see `learn_settings`.
     settings : PipelineSettings
     """
-    response = settings.response
-    peak = learn_peak([recording for recording in recordings if recording is not None], settings)
-    if peak is None:
-        assumed = f"{response.peak_s:g} s (response.peak_s)"
-        return settings, (f"when responses peak could not be learned from these runs; it is assumed to be {assumed}",)
-    note = f"responses peak {peak.peak_s:.1f} ± {peak.sd_s:.1f} s after a brief event, as all training runs tell"
-    if peak.at_edge:
-        note += "; that is at the end of what was tried: do the onsets of the events fit the volumes?"
-    return with_peak(settings, peak), (note,)
+    return _said(_learned(recordings, settings), settings)
 
 
-def _ungated(settings: PipelineSettings) -> PipelineSettings:
-    """Return settings with which trials have samples although their responses cannot be told apart.
+def _said(times: LearnedTimes | None, settings: PipelineSettings) -> tuple[PipelineSettings, tuple[str, ...]]:
+    if times is None:
+        return settings, (_not_learned(settings.response),)
+    return with_times(settings, times), notes_on(times, settings.response)
 
-    Estimates are held firmly: what they hold of other trials is as good as random, and their noise is what matters.
+
+def _learned(recordings: Sequence[Recording | None], settings: PipelineSettings) -> LearnedTimes | None:
+    usable = [recording for recording in recordings if recording is not None]
+    by_category = learn_peak(usable, settings)
+    if by_category and by_category.sd_s <= _CERTAIN_SD_S:
+        return by_category
+    return learn_from_all_trials(usable, settings.response) or by_category
+
+
+def _not_learned(response: ResponseSettings) -> str:
+    delayed = f", and events to be delayed by {response.delay_s:g} s (response.delay_s)" if response.delay_s else ""
+    return (
+        f"when responses peak could not be learned from these runs; it is assumed to be {response.peak_s:g} s "
+        f"(response.peak_s){delayed}; do the onsets of the events fit the volumes?"
+    )
+
+
+def notes_on(times: LearnedTimes, response: ResponseSettings) -> tuple[str, ...]:
+    """Say when responses come, and whether the events are late or early.
+
+    Parameters
+    ----------
+    times : LearnedTimes
+    response : ResponseSettings
+        As they were set before.
+    """
+    source = "" if times.by_category else " by one regressor for all trials, as categories do not tell"
+    note = (
+        f"responses peak {times.peak_s:.1f} ± {times.sd_s:.1f} s after a brief event, as all training runs tell{source}"
+    )
+    if times.delay_s == response.delay_s:
+        return (note,)
+    return note, _on_delay(times, response.delay_s)
+
+
+def _on_delay(times: LearnedTimes, set_s: float) -> str:
+    """Say in plain words that the events are late, or early, and what to check."""
+    change_s = times.delay_s - set_s
+    low_s, high_s = sorted((abs(change_s) - 2 * times.sd_s, abs(change_s) + 2 * times.sd_s))
+    late, come = ("late", "before") if change_s < 0 else ("early", "after")
+    assumed = f" with the delay that is set (response.delay_s = {set_s:g})" if set_s else ""
+    return (
+        f"your events are {late} by about {abs(change_s):.1f} s ({max(low_s, 0.0):.1f} to {high_s:.1f}): responses "
+        f"come that much {come} the time that the table says{assumed}. Decoding allows for it (response.delay_s = "
+        f"{times.delay_s:g}), in every later run, too, whose events must be counted in the same way. Check what onset "
+        "0 is: the first volume that was kept, or a trigger before it (events.count_from, events.discard_volumes); "
+        "mend the table if it is wrong, and calibrate again"
+    )
+
+
+def notes_on_test_runs(recordings: Sequence[Recording | None], settings: PipelineSettings) -> tuple[str, ...]:
+    """Warn if the events of test runs are late or early against those of the training runs.
+
+    Parameters
+    ----------
+    recordings : sequence of Recording or None
+        Test runs, from `record`.
+    settings : PipelineSettings
+        As learned from the training runs.
+    """
+    times, delay_s = _learned(recordings, settings), settings.response.delay_s
+    if times is None or times.delay_s == delay_s:
+        return ()
+    change_s, late = abs(times.delay_s - delay_s), "late" if times.delay_s < delay_s else "early"
+    return (
+        f"the events of the test runs are {late} by about {change_s:.1f} s "
+        f"({max(change_s - 2 * times.sd_s, 0.0):.1f} to {change_s + 2 * times.sd_s:.1f}) against those of the training "
+        "runs, and decoding does not allow for it: count the onsets of both in the same way (events.count_from, "
+        "events.discard_volumes)",
+    )
+
+
+def with_times(settings: PipelineSettings, times: LearnedTimes) -> PipelineSettings:
+    """Return settings with learned times of the response.
 
     Parameters
     ----------
     settings : PipelineSettings
+    times : LearnedTimes
     """
-    return _with(settings, {"most_crosstalk": _OPEN, "sd": _FIRM_SD})
+    return changed(settings, {"peak_s": times.peak_s, "peak_sd_s": times.sd_s, "delay_s": times.delay_s})
 
 
-def with_peak(settings: PipelineSettings, peak: LearnedPeak) -> PipelineSettings:
-    """Return settings with a learned peak.
-
-    Parameters
-    ----------
-    settings : PipelineSettings
-    peak : LearnedPeak
-    """
-    return _with(settings, {"peak_s": peak.peak_s, "peak_sd_s": peak.sd_s})
-
-
-def _with(settings: PipelineSettings, response: dict[str, float]) -> PipelineSettings:
-    given = settings.model_dump()
-    return PipelineSettings.model_validate(given | {"response": given["response"] | response})
-
-
-def learn_peak(recordings: Sequence[Recording], settings: PipelineSettings) -> LearnedPeak | None:
-    """Find the time of the response's peak; None if the volumes do not tell it.
+def learn_peak(recordings: Sequence[Recording], settings: PipelineSettings) -> LearnedTimes | None:
+    """Find the times of the response from its categories; None if the volumes do not tell them.
 
     Parameters
     ----------
@@ -205,22 +182,21 @@ def learn_peak(recordings: Sequence[Recording], settings: PipelineSettings) -> L
     """
     if not recordings:
         return None
+    lags = Lags(settings.response)
     with threadpool_limits(1, user_api="blas"):  # the same sums however many threads BLAS has
         recordings = _whitened(recordings, settings.noise)
-        courses = [_courses(recording, settings.response) for recording in recordings]
-        products, squares = _by_part(recordings, courses)
-        left_out = [(products.sum(axis=0) - p, squares.sum(axis=0) - s) for p, s in zip(products, squares, strict=True)]
-        if not all((some > 0).all() for _, some in left_out):
-            return None
         rng = np.random.default_rng(0)
-        exchanged = [_by_part(_exchanged(recordings, rng), courses) for _ in range(_N_EXCHANGES)]
-    peak_s = _best(products.sum(axis=0), squares.sum(axis=0))
+        kinds = [recordings, *(_exchanged(recordings, rng) for _ in range(_N_EXCHANGES))]
+        (products, squares), *exchanged = _by_part(kinds, lags)
+    if not all((squares.sum(axis=0) - some > 0).all() for some in squares):
+        return None
     usual = [_likeness(*sums) for sums in exchanged]
     if _likeness(products, squares) < np.mean(usual) + _LEAST_LIKENESS * np.std(usual):
         return None
+    explained = _explained(products.sum(axis=0), squares.sum(axis=0))
+    left_out = _explained(products.sum(axis=0) - products, squares.sum(axis=0) - squares)
     # A volume's noise is in its own part and, by the templates, in those of its category's other trials.
-    sd_s = np.sqrt(2.0) * _jackknife_sd(np.array([_best(*sums) for sums in left_out]))
-    return LearnedPeak(round(peak_s, 2), round(float(max(sd_s, _LEAST_SD_S)), 2), peak_s in (_PEAKS_S[0], _PEAKS_S[-1]))
+    return believed(lags, explained, left_out, np.sqrt(2.0), by_category=True)
 
 
 def _exchanged(recordings: Sequence[Recording], rng: np.random.Generator) -> list[Recording]:
@@ -229,9 +205,15 @@ def _exchanged(recordings: Sequence[Recording], rng: np.random.Generator) -> lis
 
 
 def _likeness(products: Float64Array, squares: Float64Array) -> float:
-    """Return the largest likeness of volumes and templates of any peak, in units of the templates' length."""
+    """Return the largest likeness of volumes and templates of any lag, in units of the templates' length."""
     length = np.sqrt(np.maximum(squares.sum(axis=0), np.finfo(float).tiny))
     return float((products.sum(axis=0) / length).max())
+
+
+def _explained(products: Float64Array, squares: Float64Array) -> Float64Array:
+    """Return how much of the volumes templates explain that are scaled to fit; below 0 where they are unlike."""
+    explained: Float64Array = np.sign(products) * np.square(products) / squares
+    return explained
 
 
 def _whitened(recordings: Sequence[Recording], settings: NoiseSettings) -> list[Recording]:
@@ -249,36 +231,35 @@ def _each(shape: NoiseCovariance, patterns: Float32Array) -> Float32Array:
     return np.array([shape.whiten(pattern) for pattern in patterns])
 
 
-def _courses(recording: Recording, response: ResponseSettings) -> list[Float64Array]:
-    """Return the expected responses to all trials (n_volumes, n_trials) for each peak, without what drift could be."""
-    middle_s = recording.middle_s
-    phase = np.pi * (middle_s - middle_s[0]) / max(float(middle_s[-1] - middle_s[0]), 1.0)
-    n_cosines = 1 + int(2 * (middle_s[-1] - middle_s[0]) / _SLOWEST_S)
-    drift, _ = np.linalg.qr(np.column_stack([phase, *(np.cos(k * phase) for k in range(n_cosines))]))
-    since_s = middle_s[:, np.newaxis] - recording.onset_s
-    courses = []
-    for peak_s in _PEAKS_S.tolist():
-        shape = block_response(since_s, recording.duration_s, peak_s, response.undershoot_s, response.undershoot_ratio)
-        courses.append(shape - drift @ (drift.T @ shape))
-    return courses
+def _by_part(kinds: Sequence[Sequence[Recording]], lags: Lags) -> list[tuple[Float64Array, Float64Array]]:
+    """Return products of volumes and templates, and squares of the templates, (n_parts, n_lags): sums over volumes.
 
-
-def _by_part(
-    recordings: Sequence[Recording], courses: Sequence[Sequence[Float64Array]]
-) -> tuple[Float64Array, Float64Array]:
-    """Return products of volumes and templates, and squares of the templates, (n_parts, n_peaks): sums over volumes."""
+    Parameters
+    ----------
+    kinds : sequence of sequence of Recording
+        The recordings, and the same ones with other categories; for each of them there are products and squares.
+    lags : Lags
+    """
+    recordings = kinds[0]
     variances = [recording.values.var(axis=0, dtype=np.float64) for recording in recordings]
     sd = np.sqrt(np.mean(variances, axis=0))
     scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 0)
-    products, squares = [], []
-    for recording, shapes, template in zip(recordings, courses, _templates(recordings, scale), strict=True):
-        likeness, overlap = (recording.values * scale) @ template.T, template @ template.T
-        products.append([(shape * likeness).sum(axis=1) for shape in shapes])
-        squares.append([((shape @ overlap) * shape).sum(axis=1) for shape in shapes])
-    sums = np.concatenate(products, axis=1), np.concatenate(squares, axis=1)
-    part = np.arange(sums[0].shape[1]) * _N_PARTS // sums[0].shape[1]
-    first, second = (np.array([values[:, part == n].sum(axis=1) for n in range(_N_PARTS)]) for values in sums)
-    return first, second
+    templates = [_templates(kind, scale) for kind in kinds]
+    sums = np.zeros((len(kinds), 2, N_PARTS, len(lags.values_s)))
+    parts = parts_of([len(recording.middle_s) for recording in recordings])
+    for number, recording in enumerate(recordings):
+        courses = lags.courses(recording.middle_s, recording.onset_s, recording.duration_s)
+        of_run = [templates_of_kind[number] for templates_of_kind in templates]
+        likeness = [(recording.values * scale) @ template.T for template in of_run]
+        overlap = [template @ template.T for template in of_run]
+        for part in np.unique(parts[number]):
+            rows = parts[number] == part
+            for lag, course in enumerate(courses[:, rows]):
+                gram = course.T @ course
+                for kind in range(len(kinds)):
+                    sums[kind, 0, part, lag] += np.vdot(course, likeness[kind][rows])
+                    sums[kind, 1, part, lag] += np.vdot(gram, overlap[kind])
+    return [(products, squares) for products, squares in sums]
 
 
 def _templates(recordings: Sequence[Recording], scale: Float64Array) -> list[Float64Array]:
@@ -301,18 +282,3 @@ def _mean_of(chosen: BoolArray, samples: Float64Array) -> Float64Array:
     """Return the mean of the samples that each row chooses."""
     mean: Float64Array = chosen.astype(np.float64) @ samples / np.maximum(chosen.sum(axis=1, keepdims=True), 1)
     return mean
-
-
-def _best(products: Float64Array, squares: Float64Array) -> float:
-    """Return the peak whose templates, scaled to fit, leave the least of the volumes; between peaks by a parabola."""
-    explained = np.sign(products) * np.square(products) / squares
-    best = int(np.argmax(explained))
-    if best in (0, len(_PEAKS_S) - 1):
-        return float(_PEAKS_S[best])
-    before, here, after = explained[best - 1 : best + 2].tolist()
-    return float(_PEAKS_S[best] + 0.5 * (_PEAKS_S[1] - _PEAKS_S[0]) * (after - before) / (2.0 * here - before - after))
-
-
-def _jackknife_sd(left_out: Float64Array) -> float:
-    """Return the standard deviation of an estimate from its values with each part left out."""
-    return float(np.sqrt((_N_PARTS - 1) * left_out.var()))

@@ -299,7 +299,7 @@ def on_time(planned: PlannedRun, settings: PipelineSettings) -> list[Trial]:
     settings : PipelineSettings
     """
     ready_s = settings.nuisance.discard_s + settings.nuisance.warm_up_volumes * planned.run.tr_s
-    shift_s = settings.window.hrf_shift_s
+    shift_s = settings.window.hrf_shift_s + settings.response.delay_s
     return [trial for trial in planned.trained_on if trial.onset_s + trial.duration_s + shift_s > ready_s]
 
 

@@ -118,6 +118,12 @@ def serve(
     session = Session(
         DecoderBundle.load(bundle) if bundle else None, PipelineSettings.from_toml(settings) if settings else None
     )
+    if session.bundle and (delay_s := session.bundle.settings.response.delay_s):
+        early = "before" if delay_s < 0 else "after"
+        say(
+            f"this decoder takes responses to come {abs(delay_s):g} s {early} the time that events say "
+            "(response.delay_s), as in its training runs: count the onsets of live events in the same way"
+        )
     warm_up()
     if supervised and not wait_for_go():
         return

@@ -192,7 +192,7 @@ class Design(Stateful):
         return np.concatenate([twelve, twelve**2])
 
 
-def columns_of(run: Run) -> list[int]:
+def columns_of(run: Run, delay_s: float = 0.0) -> list[int]:
     """Choose the column of each trial: in the order of onsets, each takes the first that is free by then.
 
     So few columns are needed, and the columns of earlier trials do not depend on later ones.
@@ -200,6 +200,8 @@ def columns_of(run: Run) -> list[int]:
     Parameters
     ----------
     run : Run
+    delay_s : float
+        How much later responses come than the run's blocks say, in seconds; may be negative.
 
     Raises
     ------
@@ -208,7 +210,7 @@ def columns_of(run: Run) -> list[int]:
     """
     columns = [0] * len(run.blocks)
     free_from: list[int] = []
-    spans = [_answered_span(block, run.tr_s) for block in run.blocks]
+    spans = [_answered_span(block, run.tr_s, delay_s) for block in run.blocks]
     for trial in sorted(range(len(run.blocks)), key=lambda trial: spans[trial][0]):
         first_volume, last_volume = spans[trial]
         free = [column for column, volume in enumerate(free_from) if volume <= first_volume]
@@ -224,10 +226,11 @@ def columns_of(run: Run) -> list[int]:
     return columns
 
 
-def _answered_span(block: Block, tr_s: float) -> tuple[int, int]:
+def _answered_span(block: Block, tr_s: float, delay_s: float) -> tuple[int, int]:
     """Return the first and the last volume that contain a response to a trial."""
-    last = int((block.onset_s + block.duration_s + LASTS_S) / tr_s)
-    return int(block.onset_s / tr_s), min(last, MOST_VOLUMES)
+    onset_s = block.onset_s + delay_s
+    last = int((onset_s + block.duration_s + LASTS_S) / tr_s)
+    return int(max(onset_s, 0.0) / tr_s), min(last, MOST_VOLUMES)
 
 
 class _TrialColumns(Stateful):
@@ -236,7 +239,7 @@ class _TrialColumns(Stateful):
     changing: ClassVar = {"_occupant": list[int | None]}
 
     def __init__(self, run: Run, response: ResponseSettings) -> None:
-        self._peaks_s = response.peaks_s
+        self._peaks_s, self._delay_s = response.peaks_s, response.delay_s
         self._undershoot = response.undershoot_s, response.undershoot_ratio
         self._first: list[int] = []
         self._last: list[int] = []
@@ -250,10 +253,11 @@ class _TrialColumns(Stateful):
 
     def extend(self, run: Run) -> None:
         """Take in the trials that are not known yet."""
-        self._column = columns_of(run)
+        self._column = columns_of(run, self._delay_s)
         for block in run.blocks[len(self._first) :]:
-            first_volume, last_volume = _answered_span(block, run.tr_s)
-            since_s = (np.arange(first_volume, last_volume + 1, dtype=np.float64) + 0.5) * run.tr_s - block.onset_s
+            first_volume, last_volume = _answered_span(block, run.tr_s, self._delay_s)
+            onset_s = block.onset_s + self._delay_s
+            since_s = (np.arange(first_volume, last_volume + 1, dtype=np.float64) + 0.5) * run.tr_s - onset_s
             self._first.append(first_volume)
             self._last.append(last_volume)
             shapes = [block_response(since_s, block.duration_s, peak_s, *self._undershoot) for peak_s in self._peaks_s]

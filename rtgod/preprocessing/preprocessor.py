@@ -304,7 +304,7 @@ class SampleEstimator(Stateful):
 
     def __init__(self, run: Run, settings: PipelineSettings, repeats: RepeatAverager) -> None:
         self._run = run
-        self._window = Window(run, settings.window)
+        self._window = Window(run, settings.window, settings.response.delay_s)
         self._by_response = settings.window.estimate == "response"
         self._most_crosstalk = settings.response.most_crosstalk
         self._repeats = repeats if settings.window.mode == "repeats" else None

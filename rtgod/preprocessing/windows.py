@@ -49,6 +49,8 @@ class Window(Stateful):
     ----------
     run : Run
     settings : WindowSettings
+    delay_s : float
+        How much later responses to blocks come than the run's blocks say, in seconds; may be negative.
     """
 
     changing: ClassVar = {
@@ -57,8 +59,9 @@ class Window(Stateful):
         "_block": int | None,
     }
 
-    def __init__(self, run: Run, settings: WindowSettings) -> None:
+    def __init__(self, run: Run, settings: WindowSettings, delay_s: float = 0.0) -> None:
         self._settings, self._tr_s = settings, run.tr_s
+        self._shift_s = settings.hrf_shift_s + delay_s
         self._length = settings.sliding_volumes
         self._follow_blocks_of(run)
         self._members: list[tuple[Pattern, float]] = []
@@ -66,7 +69,7 @@ class Window(Stateful):
         self._block: int | None = None
 
     def _follow_blocks_of(self, run: Run) -> None:
-        mode, shift_s = self._settings.mode, self._settings.hrf_shift_s
+        mode, shift_s = self._settings.mode, self._shift_s
         self.follows_blocks = mode in ("block", "repeats") or (mode == "auto" and bool(run.blocks))
         self._spans_s = [(block.onset_s + shift_s, block.onset_s + block.duration_s + shift_s) for block in run.blocks]
         self._volumes = [_volumes_in(span_s, run) for span_s in self._spans_s] if self.follows_blocks else []

@@ -419,13 +419,13 @@ class Session:
         try:
             check_within(run)
             if self._settings.window.mode != "sliding":
-                columns_of(run)
+                columns_of(run, self._settings.response.delay_s)
         except InputError as error:
             raise RefusedError(str(error)) from error
         return acquisition, run
 
     def lateness(self, message: NewBlock) -> str:
-        """Say that a block began before it was known; empty if no volume of it was taken yet.
+        """Say that a block, or the response to it, began before it was known; empty if no volume of it was taken yet.
 
         Parameters
         ----------
@@ -433,12 +433,14 @@ class Session:
             Block that passed `check`, or was taken.
         """
         acquisition = self._acquisitions.get(message.run_id)
-        if acquisition is None or message.onset_s >= acquisition.expected * acquisition.run.tr_s:
+        delay_s = self._settings.response.delay_s
+        if acquisition is None or message.onset_s + delay_s >= acquisition.expected * acquisition.run.tr_s:
             return ""
         n_taken = acquisition.expected
+        early = f", and its response is expected {-delay_s:g} s before it (response.delay_s)" if delay_s < 0 else ""
         return (
-            f"the block at {message.onset_s:g} s was told when {n_taken} volumes had come: it counts from volume "
-            f"{n_taken} on, and what was answered before it stays"
+            f"the block at {message.onset_s:g} s was told when {n_taken} volumes had come{early}: it counts from "
+            f"volume {n_taken} on, and what was answered before it stays"
         )
 
     def _seen(self, run_id: str) -> Set[int]:

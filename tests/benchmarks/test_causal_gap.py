@@ -58,7 +58,11 @@ def one_run(effect=12.0, seed=0):
 
 
 def delays_of(planted, blocks_s=0.0, windows_s=5.0):
-    return {fold: {"blocks": blocks_s, "windows": windows_s} for fold in np.unique(planted.fold).tolist()}
+    response = recordings.SETTINGS.response.model_copy(update={"delay_s": blocks_s})
+    return {
+        fold: {"blocks": blocks_s, "windows": windows_s, "response": response}
+        for fold in np.unique(planted.fold).tolist()
+    }
 
 
 @pytest.mark.parametrize("delay_s", [-6.0, 0.0, 4.0])

@@ -378,6 +378,16 @@ def test_a_bundle_from_before_the_search_was_a_setting_is_searched_by_the_number
         assert (settings.ranking.search, settings.ranking.candidates) == (search, candidates)
 
 
+def test_a_bundle_from_before_delays_has_none(folder):
+    def of_before(header):
+        response = {k: v for k, v in header["settings"]["response"].items() if k != "delay_s"}
+        return header | {"settings": header["settings"] | {"response": response}}
+
+    assert "delay_s" in json.loads((folder / "bundle.json").read_text())["settings"]["response"]
+    edit(folder, header=of_before)
+    assert DecoderBundle.load(folder).settings == small.SETTINGS
+
+
 def test_a_bundle_from_before_weights_and_confidence_can_be_read(folder):
     edit(folder, header=lambda header: {k: header[k] for k in header if k not in ("layer_weights", "confidence")})
     bundle = DecoderBundle.load(folder)

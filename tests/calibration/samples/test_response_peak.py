@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import crosstalk
 from benchmarks.crosstalk import Design, Subject, recordings
-from calibration.samples.response_peak import learn_peak, learns_peak, settings_with_learned_peak, with_peak
+from calibration.samples.response_peak import learn_peak, learns_peak, settings_with_learned_peak, with_times
 from rtgod.settings import PipelineSettings
 
 DESIGN = Design(9.0, 3.0)
@@ -21,7 +21,7 @@ def runs(peak_s, n=6, seed=1):
 @pytest.mark.parametrize("peak_s", [4.0, 5.5, 7.0])
 def test_the_peak_is_found_within_its_uncertainty(peak_s):
     peak = learn_peak(runs(peak_s), SETTINGS)
-    assert not peak.at_edge
+    assert peak.delay_s == 0.0
     assert 0.1 <= peak.sd_s < 0.5
     assert peak.peak_s == pytest.approx(peak_s, abs=3 * peak.sd_s)
 
@@ -35,9 +35,19 @@ def test_what_the_settings_assume_does_not_decide():
     assert found[0].peak_s == pytest.approx(found[1].peak_s, abs=0.5)
 
 
-def test_without_responses_to_categories_nothing_is_learned_and_that_is_said(monkeypatch):
-    """All categories are alike: the response to any of them says nothing of its own time."""
+def test_without_responses_to_categories_what_all_trials_have_in_common_may_tell(monkeypatch):
+    """All categories are alike: if anything tells when responses come, it is the start and the end of all blocks."""
     monkeypatch.setattr(crosstalk, "EFFECT", 0.0)
+    recorded = runs(5.0, 4)
+    assert learn_peak(recorded, SETTINGS) is None
+    settings, (note, *_) = settings_with_learned_peak(recorded, SETTINGS)
+    assert "by one regressor for all trials, as categories do not tell" in note
+    assert settings.response.peak_s == pytest.approx(5.0, abs=3 * settings.response.peak_sd_s)
+
+
+def test_without_responses_nothing_is_learned_and_that_is_said(monkeypatch):
+    monkeypatch.setattr(crosstalk, "EFFECT", 0.0)
+    monkeypatch.setattr(crosstalk, "EVOKED", 0.0)
     unlearned = 0
     for seed in range(4):
         settings, notes = settings_with_learned_peak(runs(5.0, 4, seed), SETTINGS)
@@ -67,7 +77,7 @@ def test_settings_take_it_over_and_nothing_else():
     settings, (note,) = settings_with_learned_peak([*runs(7.0), None], SETTINGS)
     response = settings.response
     assert f"{response.peak_s:.1f} ± {response.peak_sd_s:.1f} s" in note
-    assert settings == with_peak(SETTINGS, learn_peak(runs(7.0), SETTINGS))
+    assert settings == with_times(SETTINGS, learn_peak(runs(7.0), SETTINGS))
     changed = SETTINGS.response.model_copy(update={"peak_s": response.peak_s, "peak_sd_s": response.peak_sd_s})
     assert settings == SETTINGS.model_copy(update={"response": changed})
 

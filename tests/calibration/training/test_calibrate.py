@@ -129,7 +129,7 @@ def test_what_penalties_were_chosen_on_is_said_and_kept(calibrated):
 
 def test_progress_comes_to_its_end_in_every_stage(calibrated):
     last = {stage: (done, total) for stage, done, total in calibrated.progress}
-    of_runs = {"aligning runs", "learning the response's peak", "denoising runs"}
+    of_runs = {"aligning runs", "learning when responses come", "denoising runs"}
     assert set(last) == of_runs | {"network features", "fitting", "confidence"}
     assert last["network features"] == (N_SAMPLES + N_CANDIDATES,) * 2
     assert all(done == total for done, total in last.values())

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rtgod.messages import Block, Motion, Run
-from rtgod.preprocessing.design_matrix import Design
+from rtgod.preprocessing.design_matrix import Design, columns_of
 from rtgod.settings import NuisanceSettings, ResponseSettings
 from tests import naive
 
@@ -122,3 +122,20 @@ def test_the_baseline_is_over_when_the_first_response_begins():
     made = design(run([Block(33, 9)], 60, 3.0))
     assert [made.baseline_is_over(index) for index in (0, 10, 11, 13)] == [False, False, False, True]
     assert design(follows=False).baseline_is_over(0)
+
+
+@pytest.mark.parametrize("delay_s", [-29.5, -5.25, 0.0, 4.5])
+def test_with_a_delay_trials_are_answered_as_if_they_came_as_much_later(delay_s):
+    moved = [Block(block.onset_s + delay_s, block.duration_s) for block in BLOCKS]
+    nuisance = NuisanceSettings()
+    delayed = Design(run(BLOCKS, 90, 3.0), nuisance, ResponseSettings(delay_s=delay_s), 0, follows_trials=True)
+    later = Design(run(moved, 90, 3.0), nuisance, ResponseSettings(), 0, follows_trials=True)
+    np.testing.assert_array_equal(rows(delayed, 90), rows(later, 90))
+    assert columns_of(run(BLOCKS, 90, 3.0), delay_s) == columns_of(run(moved, 90, 3.0))
+    assert (rows(delayed, 90) == rows(design(run(BLOCKS, 90, 3.0)), 90)).all() == (delay_s == 0)
+
+
+def test_a_response_may_begin_before_the_run():
+    made = Design(run([Block(2, 9)], 40, 3.0), NuisanceSettings(drift_sd=0), ResponseSettings(delay_s=-6.0), 0, True)
+    course = rows(made, 40)[:, 1]
+    np.testing.assert_allclose(course[:8], [naive.response((n + 0.5) * 3.0 + 4.0, 9.0) for n in range(8)], atol=1e-3)

@@ -75,6 +75,18 @@ def test_a_volume_belongs_to_the_one_block_that_holds_its_middle(tr_s, shift_s, 
         assert finals == [max(index for index in indices if expected[index] == block)]
 
 
+@pytest.mark.parametrize("delay_s", [-9.0, -3.0, 0.0, 4.5])
+def test_a_delay_of_the_events_moves_windows_as_much_later(delay_s):
+    blocks, moved = [Block(9, 9), Block(27, 6)], [Block(9 + delay_s, 9), Block(27 + delay_s, 6)]
+    delayed = samples(Window(run(blocks), WindowSettings(), delay_s), range(20))
+    later = samples(Window(run(moved), WindowSettings()), range(20))
+    assert {index: (s.block, s.final, s.n_volumes) for index, s in delayed.items()} == {
+        index: (s.block, s.final, s.n_volumes) for index, s in later.items()
+    }
+    for index, sample in delayed.items():
+        np.testing.assert_array_equal(sample.values, later[index].values)
+
+
 @pytest.mark.parametrize("tr_s", [0.1, 0.3, 0.7, 3.0])
 def test_an_edge_on_a_volume_s_middle_is_not_lost_to_rounding(tr_s):
     for n in range(1, 40):

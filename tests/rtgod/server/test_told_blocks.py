@@ -19,7 +19,7 @@ from rtgod.protocol.clients import Reporter, Sender, Subscriber
 from rtgod.protocol.frames import from_frames, to_frames
 from rtgod.protocol.keys import Role
 from rtgod.server.session import Session, replay, resume, without_timing
-from rtgod.settings import ScalingSettings, WindowSettings
+from rtgod.settings import ResponseSettings, ScalingSettings, WindowSettings
 from tests import small
 from tests.serving import PATIENCE_S, running
 
@@ -43,8 +43,8 @@ def told(number, block=None, run_id="run-1", client="display-1"):
     return NewBlock(client, number, run_id, block.onset_s, block.duration_s, block.label, block.imagined)
 
 
-def first_volume(block):
-    return int(block.onset_s / small.TR_S)
+def first_volume(block, delay_s=0.0):
+    return max(int((block.onset_s + delay_s) / small.TR_S), 0)
 
 
 def steps(when=first_volume):
@@ -83,14 +83,18 @@ def bundle_of(**changes):
         {"window": WindowSettings(hrf_shift_s=2.0, mode="block")},
         {"scaling": ScalingSettings(baseline="frozen", unit="zscore")},
         {"nuisance": small.SETTINGS.nuisance.model_copy(update={"motion_parameters": 24, "global_signal": True})},
+        {"response": ResponseSettings(delay_s=-3.3)},
+        {"response": ResponseSettings(delay_s=4.5)},
+        {"response": ResponseSettings(delay_s=-3.3), "window": WindowSettings(hrf_shift_s=2.0, estimate="mean")},
     ],
-    ids=["usual", "mean", "repeats", "block", "frozen", "more nuisance"],
+    ids=["usual", "mean", "repeats", "block", "frozen", "more nuisance", "late", "early", "late mean"],
 )
 def test_from_the_first_block_on_every_answer_is_that_of_a_run_that_lists_its_blocks(changes):
     bundle = bundle_of(**changes)
     listed = as_bytes(answers_to([RUN, *map(small.volume, range(N))], bundle))
-    live = answers_to([SILENT, *steps()], bundle)
-    known_from = first_volume(BLOCKS[0])
+    delay_s = bundle.settings.response.delay_s
+    live = answers_to([SILENT, *steps(lambda block: first_volume(block, delay_s))], bundle)
+    known_from = first_volume(BLOCKS[0], delay_s)
     assert {i: b for i, b in as_bytes(live).items() if i >= known_from} == {
         i: b for i, b in listed.items() if i >= known_from
     }
@@ -149,6 +153,24 @@ def test_a_block_that_has_begun_counts_from_now_on_and_its_lateness_is_said():
         answers += [answer for answer, _ in session.handle(message)]
     assert [answer.index for answer in answers] == [8, 9, 10, 11]
     assert {answer.block for answer in answers if isinstance(answer, Ranking)} == {1}
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "says"),
+    [
+        (-3.0, "had come, and its response is expected 3 s before it (response.delay_s): it counts from volume 5 on"),
+        (0.0, ""),
+        (3.0, ""),
+    ],
+)
+def test_a_block_whose_response_has_begun_before_its_onset_is_late(delay_s, says):
+    session = Session(bundle_of(response=ResponseSettings(delay_s=delay_s)))
+    for message in (SILENT, *map(small.volume, range(5))):
+        session.check(message)
+        list(session.handle(message))
+    said = session.lateness(told(1))  # it begins at 12.5 s, after volume 5
+    assert says in said
+    assert bool(said) == bool(says)
 
 
 @pytest.mark.parametrize(
