@@ -23,6 +23,7 @@ from rtgod.decoding.category_index import CategoryIndex, index_categories
 from rtgod.decoding.chances import Chances, Judge
 from rtgod.decoding.confidence import Confidence
 from rtgod.decoding.decoder import AnyLayerDecoder, Decoder, LayerDecoder, SparseLayerDecoder
+from rtgod.decoding.standardisation import Standardisation
 from rtgod.errors import BundleError, what_went_wrong
 from rtgod.events.table import label_of
 from rtgod.files import appearing_whole
@@ -76,6 +77,9 @@ class DecoderBundle:
         versions.
     plain_categories : bool
         Whether each unit stands for one candidate, instead of a feature of how candidates look.
+    standardisation : Standardisation or None
+        What candidates' scores are standardised by, a value for each of `candidates`; None if calibration chose or
+        learned nothing, as in bundles of older versions.
     bundle_id : str
         First digits of the arrays' checksum; empty before the bundle is saved and loaded.
 
@@ -106,6 +110,7 @@ class DecoderBundle:
     response: Float32Array | None = None
     plain_categories: bool = False
     imagined_chances: Chances | None = None
+    standardisation: Standardisation | None = None
     bundle_id: str = ""
 
     @property
@@ -209,6 +214,7 @@ class DecoderBundle:
             self.candidate_features,
             self.layer_weights,
             self.plain_categories,
+            self.standardisation,
         )
 
     def pipeline(self, run: Run, decoder: Decoder, category_index: CategoryIndex, repeats: RepeatAverager) -> Pipeline:
@@ -253,6 +259,8 @@ class DecoderBundle:
             arrays[f"{name}/candidates"] = self.candidate_features[name]
         if self.response is not None:
             arrays["response"] = self.response
+        if self.standardisation is not None:
+            arrays["ranking/offset"], arrays["ranking/scale"] = self.standardisation.offset, self.standardisation.scale
         if shape := self.noise.shape:
             arrays["noise/sd"], arrays["noise/components"] = shape.sd, shape.components
             arrays["noise/shrinkage"] = shape.shrinkage
@@ -281,6 +289,7 @@ class DecoderBundle:
             imagined_chances=TypeAdapter(Chances | None).validate_python(header.get("imagined_chances")),
             plain_categories=TypeAdapter(bool).validate_python(header.get("plain_categories", False)),
             response=arrays.get("response"),
+            standardisation=_standardisation_of(arrays),
             bundle_id=bundle_id_of(header),
         )
         bundle._check_shapes()
@@ -312,6 +321,8 @@ class DecoderBundle:
             shapes[f"{name}/candidates"] = (len(self.candidates), n_units)
         if self.response is not None:
             shapes["response"] = (n_voxels,)
+        if self.standardisation is not None:
+            shapes |= {"ranking/offset": (len(self.candidates),), "ranking/scale": (len(self.candidates),)}
         if noise := self.noise.shape:
             n_components = len(noise.components)
             shapes |= {"noise/sd": (n_voxels,), "noise/components": (n_components, n_voxels)}
@@ -348,12 +359,16 @@ def settings_of(folder: Path) -> PipelineSettings:
 
 
 def _settings_saved(header: Mapping[str, Any]) -> PipelineSettings:
-    """Read a bundle's settings; one from before crosstalk was limited has no limit, so that its journals replay."""
-    settings = PipelineSettings.model_validate(header["settings"])
-    if "most_crosstalk" in header["settings"].get("response", {}):
-        return settings
-    unlimited = settings.response.model_copy(update={"most_crosstalk": sys.float_info.max})
-    return settings.model_copy(update={"response": unlimited})
+    """Read a bundle's settings; what an older version did not have keeps its old meaning, so that journals replay."""
+    saved = header["settings"]
+    settings = PipelineSettings.model_validate(saved)
+    older: dict[str, Any] = {}
+    if "most_crosstalk" not in saved.get("response", {}):
+        older["response"] = settings.response.model_copy(update={"most_crosstalk": sys.float_info.max})
+    unset = {"combine": "fisher", "standardise": False}
+    if absent := {name: value for name, value in unset.items() if name not in saved.get("ranking", {})}:
+        older["ranking"] = settings.ranking.model_copy(update=absent)
+    return settings.model_copy(update=older) if older else settings
 
 
 def sha256_of(path: Path) -> str:
@@ -374,6 +389,13 @@ def _training_of(header: Mapping[str, Any]) -> Training:
     if "training" in header:
         return TypeAdapter(Training).validate_python(header["training"])
     return Training((str(header["provenance"].get("subject", "")),))
+
+
+def _standardisation_of(arrays: Mapping[str, Array]) -> Standardisation | None:
+    offset, scale = (arrays.get(f"ranking/{name}") for name in ("offset", "scale"))
+    if (offset is None) != (scale is None):
+        raise ValueError("of ranking/offset and ranking/scale only one is there")
+    return None if offset is None or scale is None else Standardisation(offset, scale)
 
 
 def _layer_of(name: str, sparse: bool, arrays: Mapping[str, Array]) -> AnyLayerDecoder:

@@ -286,11 +286,14 @@ class RankingSettings(Settings):
     #: Layers that are matched; empty for all layers of the bundle.
     layers: tuple[str, ...] = ()
     #: Score of a candidate: the mean over layers of Fisher's z, the Fisher z of one correlation over all layers' units,
-    #: or the mean over layers with weights from cross-validation.
+    #: or the mean over layers with weights from cross-validation, which are equal if none could be learned.
     combine: Combination = "fisher"
     #: Features that are correlated: z-scored with the training features' mean and SD, or raw, the network's activations
     #: as they are, as Horikawa & Kamitani (2017) did. Not for decoders of the categories themselves.
     match: Matching = "zscored"
+    #: Whether candidates that score high whatever is decoded are brought to the level of the others, as far as
+    #: calibration found that this helps.
+    standardise: bool = True
     #: Ids of the candidates that are ranked; empty for all candidates of the bundle.
     candidates: tuple[str, ...] = ()
     n_top: AtLeastOne = 10

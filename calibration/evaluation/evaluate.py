@@ -227,12 +227,13 @@ def index_of(
     fitted : FittedFold
     ranking : RankingSettings
     learned : Learned or None
-        Source of the layers' weights; None gives no weights.
+        Source of the layers' weights and of the candidates' standardisation; None gives equal weights, and none.
     """
     weights = learned.layer_weights.weights if learned and learned.layer_weights else None
     ranking = ranking.model_copy(update={"candidates": ()})
     layers, plain = fitted.trained.layers, candidates.are_plain
-    return index_categories(ranking, layers, candidates.ids, candidates.features, weights, plain)
+    standardisation = learned.standardisation.standardisation if learned and learned.standardisation else None
+    return index_categories(ranking, layers, candidates.ids, candidates.features, weights, plain, standardisation)
 
 
 def _decode(
@@ -343,7 +344,7 @@ def _block_accuracies(
 def score_blocks(
     fold: Fold, candidates: CandidateFeatures, settings: PipelineSettings, decoder: DecoderSettings
 ) -> dict[str, CandidateScores]:
-    """Train on a fold, and score the candidates for each kind's single blocks, without learned layer weights.
+    """Train on a fold, and score the candidates for each kind's single blocks: layers equal, nothing standardised.
 
     Parameters
     ----------
@@ -359,13 +360,9 @@ def score_blocks(
         If there are too few samples or runs, or values that are not finite.
     """
     fit = fit_fold(fold, settings.noise, decoder, penalty_choice_of(fold, candidates).groups)
-    index = index_of(candidates, fit, _unweighted(settings.ranking))
+    # Weights of layers and standardisation, which need more than a few runs, are not learned here.
+    index = index_of(candidates, fit, settings.ranking)
     return {kind: decode_kind(test, fit, index, candidates).blocks for kind, test in fold.tests.items()}
-
-
-def _unweighted(ranking: RankingSettings) -> RankingSettings:
-    """Return the ranking without learned layer weights, which need more than a few runs."""
-    return ranking.model_copy(update={"combine": "fisher"}) if ranking.combine == "weighted" else ranking
 
 
 def _semantic(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,9 +22,19 @@ from calibration.training.left_out_predictions import (
     windows_of,
 )
 from calibration.training.presence import LearnedPresence, PresenceLearner
+from calibration.training.standardising import (
+    LearnedStandardisation,
+    LeftOutScores,
+    choose,
+    evenly,
+    folds_of,
+    lacking,
+    moments_of,
+)
 from rtgod.decoding.category_index import CategoryIndex, index_categories
 from rtgod.decoding.chances import NEW, TRAINED
-from rtgod.messages import BoolArray, Features
+from rtgod.decoding.standardisation import Standardisation
+from rtgod.messages import Array, BoolArray, Features
 from rtgod.settings import RankingSettings
 
 #: Number of rankings of each kind, evenly spaced, and of candidates that were not shown, that chances are learned
@@ -52,17 +62,21 @@ class Learned:
         Learned presence of a response; None if responses cannot be told from noise.
     imagined : FittedChances or None
         Chances of trials that were imagined; None if the training samples have none.
+    standardisation : LearnedStandardisation or None
+        Standardisation of the candidates' scores; None if the settings ask for none.
     """
 
     confidence: FittedChances
     layer_weights: LayerWeights | None
     presence: LearnedPresence | None = None
     imagined: FittedChances | None = None
+    standardisation: LearnedStandardisation | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes on what could not be learned, with the reasons."""
-        notes = list(self.confidence.notes)
+        """Notes on how candidates are matched, and on what could not be learned, with the reasons."""
+        notes = [] if self.standardisation is None else [self.standardisation.note]
+        notes += self.confidence.notes
         if self.confidence.chances is not None and self.presence is None:
             notes.append(_NOTHING_TELLS)
         return (*notes, *(f"imagined trials: {note}" for note in (self.imagined.notes if self.imagined else ())))
@@ -92,13 +106,14 @@ def learn_from_rankings(
     candidates : CandidateFeatures
         Trained categories missing from these are ranked as well, by the mean features of their samples.
     ranking : RankingSettings
-        Sets how layers are combined.
+        Sets how layers are combined, and whether candidates are standardised.
     whitening : Whitening or None
         Whitens the samples; None leaves them unchanged.
     """
     shown = tuple(dict.fromkeys(samples.categories))
     plain = candidates.are_plain
-    categories = candidates if plain else _fewer(_with_trained_categories(candidates, samples), shown)
+    everything = candidates if plain else _with_trained_categories(candidates, samples)
+    categories = candidates if plain else _fewer(everything, shown)
     # All candidates are ranked, even if the settings choose some: they may choose any of them later.
     ranking = ranking.model_copy(update={"candidates": ()})
     for_weights = not plain and len(shown) >= _FEWEST_FOR_WEIGHTS
@@ -112,12 +127,124 @@ def learn_from_rankings(
     weights = None
     if without_both is not None:
         weights = _layer_weights(samples, without_both, trained, categories, ranking)
-    index = index_categories(
-        ranking, trained.layers, categories.ids, categories.features, weights.weights if weights else None, plain
-    )
+    matcher = _Matcher(ranking, trained, weights, plain)
+    standardised, standardisation = None, None
+    if ranking.standardise:
+        learner_of_moments = _StandardisationLearner(
+            samples, candidates, everything, categories, matcher, without_run, without_both
+        )
+        standardised = learner_of_moments.learned()
+        if (whole := standardised.standardisation) is not None:
+            standardisation = whole.select(everything.positions(categories.ids))
+            # What is stored is of the candidates alone.
+            standardised = replace(standardised, standardisation=whole.select(everything.positions(candidates.ids)))
+    index = matcher.index(categories, standardisation)
     learner = _ChancesLearner(samples, candidates, categories, index, without_run, without_both, presence)
     imagined = np.array(samples.imagined or [False] * len(samples))
-    return Learned(learner.chances(~imagined), weights, presence, learner.chances(imagined) if imagined.any() else None)
+    return Learned(
+        learner.chances(~imagined),
+        weights,
+        presence,
+        learner.chances(imagined) if imagined.any() else None,
+        standardised,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Matcher:
+    """Makes indexes of candidates with the layers' learned weights."""
+
+    ranking: RankingSettings
+    trained: Trained
+    weights: LayerWeights | None
+    plain: bool
+
+    def index(self, categories: CandidateFeatures, standardisation: Standardisation | None = None) -> CategoryIndex:
+        """Index categories."""
+        return index_categories(
+            self.ranking,
+            self.trained.layers,
+            categories.ids,
+            categories.features,
+            self.weights.weights if self.weights else None,
+            self.plain,
+            standardisation,
+        )
+
+    def index_some(self, categories: CandidateFeatures, rows: Array) -> CategoryIndex:
+        """Index consecutive rows of categories, without standardisation."""
+        some = slice(int(rows[0]), int(rows[-1]) + 1)
+        features = {layer: values[some] for layer, values in categories.features.items()}
+        return self.index(CandidateFeatures(categories.ids[some], categories.names[some], features))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _StandardisationLearner:
+    """Learns how candidates' scores are standardised."""
+
+    samples: Samples
+    candidates: CandidateFeatures
+    everything: CandidateFeatures
+    categories: CandidateFeatures
+    matcher: _Matcher
+    without_run: Predictions
+    without_both: Predictions | None
+
+    def learned(self) -> LearnedStandardisation:
+        """Learn moments of all candidates, and choose by the trials of complete samples.
+
+        Trials of categories that are candidates teach by predictions without their run, and all trials, if some
+        candidates were not shown, by predictions without their run and category.
+        """
+        samples, windows = self.samples, windows_of(self.samples)
+        n_runs, n_shown = len(set(samples.runs)), len(set(samples.categories))
+        plain = self.candidates.are_plain
+        why = lacking(len(samples), n_runs, "runs", len(self.categories.ids))
+        if plain:
+            why = why or "categories themselves are decoded, each on its own scale"
+        elif not why:
+            why = lacking(len(samples), n_shown, "categories", len(self.categories.ids))
+        if why:
+            return LearnedStandardisation("none", None, f"candidates' scores are not standardised: {why}")
+        fold = folds_of(samples.categories)
+        rows = evenly(np.flatnonzero(self.without_run.fold >= 0))
+        moments = moments_of(
+            lambda some: self.matcher.index_some(self.everything, some),
+            self.everything.ids,
+            {layer: values[rows] for layer, values in self.without_run.layers.items()},
+            [samples.categories[row] for row in windows.of[rows]],
+            fold[windows.of[rows]],
+        )
+        shown = set(samples.categories)
+        chosen_by = {}
+        for imagined in (False, True):
+            for new, predictions in ((False, self.without_run), (True, self.without_both)):
+                candidate_ids = set(self.candidates.ids)
+                is_there = bool(candidate_ids - shown) if new else bool(candidate_ids & shown)
+                if predictions is not None and is_there:
+                    scores = self._left_out_scores(predictions, fold, new=new, imagined=imagined)
+                    if len(scores.true):
+                        chosen_by[f"{'imagined' if imagined else 'seen'}, {'new' if new else 'trained'}"] = scores
+        return choose(moments, chosen_by, self.everything.positions(self.categories.ids))
+
+    def _left_out_scores(self, predictions: Predictions, fold: Array, *, new: bool, imagined: bool) -> LeftOutScores:
+        """Score all categories for the complete samples of one kind."""
+        samples, last = self.samples, windows_of(self.samples).last
+        flags = np.array(samples.imagined or [False] * len(samples))
+        usable = (predictions.fold[last] >= 0) & (flags == imagined)
+        if not new:
+            usable &= self.candidates.positions(samples.categories) >= 0
+        rows = evenly(np.flatnonzero(usable))
+        labels = [samples.categories[row] for row in rows]
+        index = self.matcher.index(self.categories)
+        decoded = {layer: values[last[rows]] for layer, values in predictions.layers.items()}
+        n = index.n_candidates
+        return LeftOutScores(
+            scores=index.scores_of_many(decoded) if len(rows) else np.empty((0, n), np.float32),
+            true=self.categories.positions(labels),
+            fold=fold[rows],
+            units=labels,
+        )
 
 
 def _layer_weights(

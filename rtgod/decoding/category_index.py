@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from rtgod.decoding.correlation import correlate, correlate_at, fisher_slope, mean_fisher, profiles, standardise_rows
 from rtgod.decoding.decoder import AnyLayerDecoder
 from rtgod.decoding.shortlist import CommonPart, Shortlist
+from rtgod.decoding.standardisation import Standardisation
 from rtgod.errors import InputError
 from rtgod.messages import Array, Features, Float32Array, Float64Array, Int32Array
 from rtgod.settings import Combination, Matching, RankingSettings
@@ -51,6 +53,8 @@ class CategoryIndex:
         over the two units of two categories could only be 1 or −1.
     match : {"zscored", "raw"}
         Whether both sides are z-scored before they are correlated, or correlated as they are; not for `plain`.
+    standardisation : Standardisation or None
+        Applied to the scores, a value for each row of `candidates`; None leaves scores as they are.
 
     Attributes
     ----------
@@ -77,6 +81,7 @@ class CategoryIndex:
         positions: Int32Array | None = None,
         plain: bool = False,
         match: Matching = "zscored",
+        standardisation: Standardisation | None = None,
     ) -> None:
         self._plain, self._raw = plain, match == "raw" and not plain
         self._moments = [layers[name] for name in candidates]
@@ -84,6 +89,7 @@ class CategoryIndex:
         self.layers = tuple(candidates)
         self.positions = np.arange(n_all, dtype=np.int32) if positions is None else positions
         self.n_candidates = len(self.positions)
+        self._standardisation = standardisation and standardisation.select(self.positions)
         self._ends = np.cumsum([features.shape[1] for features in candidates.values()])
         self._weights = np.array([1.0 if weights is None else weights.get(name, 0.0) for name in candidates])
         # One array with a row for each candidate: every ranking reads it from end to end, limited by memory bandwidth.
@@ -131,7 +137,27 @@ class CategoryIndex:
             Features of every layer in `layers`; those of other layers are ignored.
         """
         query = self._query(features)
-        return self._combined(correlate(self._rows, query.units, self._ends), query, self._profiles)
+        return self._combined(correlate(self._rows, query.units, self._ends), query)
+
+    def scores_of_many(self, layers: Mapping[str, Array]) -> Float32Array:
+        """Score each candidate for many decoded features, to rounding as `scores` does and faster.
+
+        Parameters
+        ----------
+        layers : mapping of str to ndarray of shape (n_decoded, n_units)
+            Features of every layer in `layers`; those of other layers are ignored.
+
+        Returns
+        -------
+        ndarray of shape (n_decoded, n_candidates), float32
+        """
+        decoded = [np.asarray(layers[name], np.float32) for name in self.layers]
+        names = self.layers
+        queries = [self._query(Features(i, dict(zip(names, row, strict=True)))) for i, row in enumerate(zip(*decoded))]
+        units = np.stack([query.units for query in queries])
+        bounds = pairwise((0, *self._ends.tolist()))
+        by_layer = np.stack([self._rows[:, a:b] @ units[:, a:b].T for a, b in bounds], axis=-1)
+        return np.stack([self._combined(by_layer[:, i], query) for i, query in enumerate(queries)])
 
     def rank(self, features: Features) -> tuple[Int32Array, Float32Array]:
         """Return the first `n_ranked` candidates, and their scores; see `top`.
@@ -162,9 +188,7 @@ class CategoryIndex:
             return self.positions[best], scores[best]
         query = self._query(features)
         rows = self._shortlist.search(self._vector(query))
-        candidate_profiles = None if self._profiles is None else self._profiles[rows]
-        correlations = correlate_at(self._rows, rows, query.units, self._ends)
-        scores = self._combined(correlations, query, candidate_profiles)
+        scores = self._combined(correlate_at(self._rows, rows, query.units, self._ends), query, rows)
         best = np.argsort(-scores, kind="stable")[:n]
         return self.positions[rows[best]], scores[best]
 
@@ -189,14 +213,17 @@ class CategoryIndex:
         units = np.concatenate([standardise_rows(of_layer)[0] for of_layer in layers])
         return _Query(units, None if self._profiles is None else profiles(layers)[0])
 
-    def _combined(
-        self, correlations: Float32Array, query: _Query, candidate_profiles: Float64Array | None
-    ) -> Float32Array:
-        """Combine the layers' correlations, (n, n_layers), into scores; the profiles are of the same candidates."""
+    def _combined(self, correlations: Float32Array, query: _Query, rows: Int32Array | None = None) -> Float32Array:
+        """Combine the layers' correlations, (n, n_layers), of all candidates or of some rows into scores, as shown."""
+        scores = self._in_one(correlations, query, rows)
+        return scores if self._standardisation is None else self._standardisation.applied(scores, rows)
+
+    def _in_one(self, correlations: Float32Array, query: _Query, rows: Int32Array | None) -> Float32Array:
         if self._plain:
             return correlations.mean(axis=1)
-        if candidate_profiles is None or query.profile is None:
+        if self._profiles is None or query.profile is None:
             return mean_fisher(correlations, self._weights)
+        candidate_profiles = self._profiles if rows is None else self._profiles[rows]
         within = (candidate_profiles[:, 0] * correlations * query.profile[0]).sum(axis=1)
         between = (candidate_profiles[:, 1] * query.profile[1]).sum(axis=1)
         return mean_fisher((within + between).astype(np.float32)[:, np.newaxis], np.ones(1))
@@ -245,6 +272,7 @@ def index_categories(
     candidates: Mapping[str, Float32Array],
     weights: Mapping[str, float] | None,
     plain: bool = False,
+    standardisation: Standardisation | None = None,
 ) -> CategoryIndex:
     """Make the index that the settings ask for.
 
@@ -256,14 +284,17 @@ def index_categories(
     candidates : mapping of str to ndarray of shape (n_all, n_units), float32
         Category features per layer, a row for each of `candidate_ids`.
     weights : mapping of str to float or None
-        Weights of the layers, learned in calibration.
+        Weights of the layers, learned in calibration; None if they could not be learned: then layers count equally.
     plain : bool
         Whether each unit stands for one candidate; see `CategoryIndex`.
+    standardisation : Standardisation or None
+        Learned in calibration, a value for each of `candidate_ids`; used if the settings ask for it.
 
     Raises
     ------
     InputError
-        If the settings name an unknown layer or candidate, or ask for weights not learned, or as `check_matching`.
+        If the settings name an unknown layer or candidate, or layers of which none has a weight, or as
+        `check_matching`.
     MissingDependencyError
         If FAISS is needed and not installed; see `CategoryIndex`.
     """
@@ -273,16 +304,25 @@ def index_categories(
         raise InputError(
             f"settings [ranking] layers: {', '.join(unknown)} not among those of the decoder: {', '.join(layers)}"
         )
-    if settings.combine != "weighted":
+    if settings.combine != "weighted" or plain:
         weights = None
-    elif weights is None or not any(weights.get(name) for name in names):
+    elif weights is not None and not any(weights.get(name) for name in names):
         raise InputError(
-            f'settings [ranking] combine = "weighted", and no weights were learned for {", ".join(names)}; '
-            'calibrate with that setting, or choose "fisher"'
+            f'settings [ranking] combine = "weighted", and calibration found that {", ".join(names)} should not count; '
+            'choose other layers, or combine = "fisher"'
         )
     positions = positions_of(settings.candidates, candidate_ids) if settings.candidates else None
     matched = {name: candidates[name] for name in names}
-    return CategoryIndex(matched, layers, settings.combine, weights, positions, plain, settings.match)
+    return CategoryIndex(
+        matched,
+        layers,
+        settings.combine,
+        weights,
+        positions,
+        plain,
+        settings.match,
+        standardisation if settings.standardise else None,
+    )
 
 
 def check_matching(settings: RankingSettings, plain: bool) -> None:
