@@ -287,7 +287,7 @@ class RankingSettings(Settings):
     layers: tuple[str, ...] = ()
     #: Score of a candidate: the mean over layers of Fisher's z, the Fisher z of one correlation over all layers' units,
     #: or the mean over layers with weights from cross-validation, which are equal if none could be learned.
-    combine: Combination = "fisher"
+    combine: Combination = "weighted"
     #: Features that are correlated: z-scored with the training features' mean and SD, or raw, the network's activations
     #: as they are, as Horikawa & Kamitani (2017) did. Not for decoders of the categories themselves.
     match: Matching = "zscored"

@@ -82,6 +82,28 @@ class Learned:
         return (*notes, *(f"imagined trials: {note}" for note in (self.imagined.notes if self.imagined else ())))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LeftOut:
+    """Predictions of training samples by decoders that had not seen them.
+
+    Attributes
+    ----------
+    samples : Samples
+        Training samples, not whitened.
+    without_run : Predictions
+        Without the run of each window.
+    without_both : Predictions or None
+        Without the run and the category of each window; None where too few categories were shown.
+    presence : LearnedPresence or None
+        As in `Learned`.
+    """
+
+    samples: Samples
+    without_run: Predictions
+    without_both: Predictions | None
+    presence: LearnedPresence | None
+
+
 def learn_from_rankings(
     samples: Samples,
     trained: Trained,
@@ -110,13 +132,27 @@ def learn_from_rankings(
     whitening : Whitening or None
         Whitens the samples; None leaves them unchanged.
     """
-    shown = tuple(dict.fromkeys(samples.categories))
+    return learn_matching(
+        predict_left_out(samples, trained, decoder, candidates, whitening), trained, candidates, ranking
+    )
+
+
+def predict_left_out(
+    samples: Samples,
+    trained: Trained,
+    decoder: DecoderSettings,
+    candidates: CandidateFeatures,
+    whitening: Whitening | None = None,
+) -> LeftOut:
+    """Predict training trials by decoders that had not seen them, which takes longest and does not depend on matching.
+
+    Parameters
+    ----------
+    samples, trained, decoder, candidates, whitening
+        As for `learn_from_rankings`.
+    """
     plain = candidates.are_plain
-    everything = candidates if plain else _with_trained_categories(candidates, samples)
-    categories = candidates if plain else _fewer(everything, shown)
-    # All candidates are ranked, even if the settings choose some: they may choose any of them later.
-    ranking = ranking.model_copy(update={"candidates": ()})
-    for_weights = not plain and len(shown) >= _FEWEST_FOR_WEIGHTS
+    for_weights = not plain and len(set(samples.categories)) >= _FEWEST_FOR_WEIGHTS
     predictor = LeftOutPredictor(samples, trained, decoder, in_scale=plain, without_categories=for_weights)
     presence_learner = PresenceLearner(samples)
     for number, fold in enumerate(run_folds(samples, whitening, n_folds_for(decoder))):
@@ -124,6 +160,27 @@ def learn_from_rankings(
         presence_learner.take(fold)
     without_run, without_both = predictor.done()
     presence = presence_learner.learned(samples.whitened(whitening.shape if whitening else None))
+    return LeftOut(samples, without_run, without_both, presence)
+
+
+def learn_matching(
+    left_out: LeftOut, trained: Trained, candidates: CandidateFeatures, ranking: RankingSettings
+) -> Learned:
+    """Learn from left-out predictions how candidates are matched, and how sure rankings are.
+
+    Parameters
+    ----------
+    left_out : LeftOut
+    trained, candidates, ranking
+        As for `learn_from_rankings`.
+    """
+    samples, without_run, without_both = left_out.samples, left_out.without_run, left_out.without_both
+    shown = tuple(dict.fromkeys(samples.categories))
+    plain = candidates.are_plain
+    everything = candidates if plain else _with_trained_categories(candidates, samples)
+    categories = candidates if plain else _fewer(everything, shown)
+    # All candidates are ranked, even if the settings choose some: they may choose any of them later.
+    ranking = ranking.model_copy(update={"candidates": ()})
     weights = None
     if without_both is not None:
         weights = _layer_weights(samples, without_both, trained, categories, ranking)
@@ -139,12 +196,12 @@ def learn_from_rankings(
             # What is stored is of the candidates alone.
             standardised = replace(standardised, standardisation=whole.select(everything.positions(candidates.ids)))
     index = matcher.index(categories, standardisation)
-    learner = _ChancesLearner(samples, candidates, categories, index, without_run, without_both, presence)
+    learner = _ChancesLearner(samples, candidates, categories, index, without_run, without_both, left_out.presence)
     imagined = np.array(samples.imagined or [False] * len(samples))
     return Learned(
         learner.chances(~imagined),
         weights,
-        presence,
+        left_out.presence,
         learner.chances(imagined) if imagined.any() else None,
         standardised,
     )

@@ -1,8 +1,8 @@
 """Learn by how much candidates' scores are standardised, from rankings of trials that a decoder had not seen.
 
-A candidate's mean and spread are those of its scores for trials of other categories: its own would handicap it. How much
-of them is taken out is chosen on categories, or runs, that the means and spreads are not from; the least that does about
-as well as the best is taken.
+A candidate's mean and spread are those of its scores for trials of other categories: its own would handicap it. How
+much of them is taken out is chosen on categories that the means and spreads are not from; the least that does about as
+well as the best is taken.
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ def lacking(trials: int, groups: int, group_kind: str, candidates: int) -> str:
 
 
 def _shares(moments: Moments, left_out: LeftOutScores, amount: Amount) -> Float64Array:
-    """Return the share of other candidates that each trial's true one beats, ties half, standardised without its fold."""
+    """Return the share of others that each trial's true candidate beats, ties half; standardised without its fold."""
     shares = np.empty(len(left_out.true))
     for number in np.unique(left_out.fold):
         rows = np.flatnonzero(left_out.fold == number)

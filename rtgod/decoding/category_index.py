@@ -151,9 +151,9 @@ class CategoryIndex:
         -------
         ndarray of shape (n_decoded, n_candidates), float32
         """
-        decoded = [np.asarray(layers[name], np.float32) for name in self.layers]
-        names = self.layers
-        queries = [self._query(Features(i, dict(zip(names, row, strict=True)))) for i, row in enumerate(zip(*decoded))]
+        decoded = {name: np.asarray(layers[name], np.float32) for name in self.layers}
+        n = len(next(iter(decoded.values())))
+        queries = [self._query(Features(i, {name: values[i] for name, values in decoded.items()})) for i in range(n)]
         units = np.stack([query.units for query in queries])
         bounds = pairwise((0, *self._ends.tolist()))
         by_layer = np.stack([self._rows[:, a:b] @ units[:, a:b].T for a, b in bounds], axis=-1)
