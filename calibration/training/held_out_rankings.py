@@ -25,11 +25,10 @@ from calibration.training.presence import LearnedPresence, PresenceLearner
 from calibration.training.standardising import (
     LearnedStandardisation,
     LeftOutScores,
+    Moments,
     choose,
     evenly,
-    folds_of,
     lacking,
-    moments_of,
 )
 from rtgod.decoding.category_index import CategoryIndex, index_categories
 from rtgod.decoding.chances import NEW, TRAINED
@@ -40,6 +39,8 @@ from rtgod.settings import RankingSettings
 #: Number of rankings of each kind, evenly spaced, and of candidates that were not shown, that chances are learned
 #: from; all would take minutes with many candidates.
 _MOST_RANKINGS, _MOST_OTHERS = 1500, 1000
+#: Candidates whose spread is measured at a time, to bound memory.
+_PIECE = 2000
 _NOTHING_TELLS = (
     "trials cannot be told from noise by a response that all of them have, so that every pattern is taken for a "
     "response: of volumes without one, rankings are said to be surer than they are"
@@ -248,59 +249,71 @@ class _StandardisationLearner:
     without_both: Predictions | None
 
     def learned(self) -> LearnedStandardisation:
-        """Learn moments of all candidates, and choose by the trials of complete samples.
+        """Learn spreads of all candidates, and choose by the trials of complete samples how much of them counts.
 
         Trials of categories that are candidates teach by predictions without their run, and all trials, if some
         candidates were not shown, by predictions without their run and category.
         """
-        samples, windows = self.samples, windows_of(self.samples)
-        n_runs, n_shown = len(set(samples.runs)), len(set(samples.categories))
-        plain = self.candidates.are_plain
-        why = lacking(len(samples), n_runs, "runs", len(self.categories.ids))
-        if plain:
-            why = why or "categories themselves are decoded, each on its own scale"
-        elif not why:
-            why = lacking(len(samples), n_shown, "categories", len(self.categories.ids))
+        samples = self.samples
+        counts = {"trials": len(samples), "runs": len(set(samples.runs)), "candidates": len(self.candidates.ids)}
+        why = lacking(counts | {"categories": len(set(samples.categories))})
+        if self.candidates.are_plain:
+            why = "categories themselves are decoded, each on its own scale"
         if why:
             return LearnedStandardisation("none", None, f"candidates' scores are not standardised: {why}")
-        fold = folds_of(samples.categories)
-        rows = evenly(np.flatnonzero(self.without_run.fold >= 0))
-        moments = moments_of(
-            lambda some: self.matcher.index_some(self.everything, some),
-            self.everything.ids,
-            {layer: values[rows] for layer, values in self.without_run.layers.items()},
-            [samples.categories[row] for row in windows.of[rows]],
-            fold[windows.of[rows]],
-        )
-        shown = set(samples.categories)
-        chosen_by = {}
+        candidate_ids, shown = set(self.candidates.ids), set(samples.categories)
+        left_out = {}
         for imagined in (False, True):
-            for new, predictions in ((False, self.without_run), (True, self.without_both)):
-                candidate_ids = set(self.candidates.ids)
-                is_there = bool(candidate_ids - shown) if new else bool(candidate_ids & shown)
-                if predictions is not None and is_there:
-                    scores = self._left_out_scores(predictions, fold, new=new, imagined=imagined)
-                    if len(scores.true):
-                        chosen_by[f"{'imagined' if imagined else 'seen'}, {'new' if new else 'trained'}"] = scores
-        return choose(moments, chosen_by, self.everything.positions(self.categories.ids))
+            if candidate_ids & shown:
+                left_out[f"trained {imagined}"] = self._left_out_scores(self.without_run, new=False, imagined=imagined)
+            if candidate_ids - shown and self.without_both is not None:
+                left_out[f"new {imagined}"] = self._left_out_scores(self.without_both, new=True, imagined=imagined)
+        left_out = {kind: of_kind for kind, of_kind in left_out.items() if len(of_kind.true)}
+        amount, note, gain, error = choose(left_out)
+        standardisation = None if amount == "none" else self._moments_of_all().standardisation(amount)
+        return LearnedStandardisation(amount, standardisation, note, gain, error)
 
-    def _left_out_scores(self, predictions: Predictions, fold: Array, *, new: bool, imagined: bool) -> LeftOutScores:
-        """Score all categories for the complete samples of one kind."""
-        samples, last = self.samples, windows_of(self.samples).last
+    def _moments_of_all(self) -> Moments:
+        """Sum the scores of all candidates for windows of other categories, some candidates at a time."""
+        rows = evenly(np.flatnonzero(self.without_run.fold >= 0))
+        decoded = {layer: values[rows] for layer, values in self.without_run.layers.items()}
+        labels = np.array([self.samples.categories[row] for row in windows_of(self.samples).of[rows]])
+        together = np.zeros(len(rows), np.int64)
+        parts = []
+        for start in range(0, len(self.everything.ids), _PIECE):
+            some = np.arange(start, min(start + _PIECE, len(self.everything.ids)))
+            is_other = labels[:, np.newaxis] != np.array(self.everything.ids)[some]
+            scores = self.matcher.index_some(self.everything, some).scores_of_many(decoded)
+            parts.append(Moments.of(scores, is_other, together))
+        joined = (np.concatenate([getattr(part, name) for part in parts], axis=1) for name in ("n", "total", "squares"))
+        return Moments(*joined)
+
+    def _left_out_scores(self, predictions: Predictions, *, new: bool, imagined: bool) -> LeftOutScores:
+        """Score all categories for the windows of one kind, and keep the scores for complete samples."""
+        samples, windows, ids = self.samples, windows_of(self.samples), self.categories.ids
         flags = np.array(samples.imagined or [False] * len(samples))
-        usable = (predictions.fold[last] >= 0) & (flags == imagined)
+        rows = np.flatnonzero((predictions.fold >= 0) & (flags[windows.of] == imagined))
         if not new:
-            usable &= self.candidates.positions(samples.categories) >= 0
-        rows = evenly(np.flatnonzero(usable))
-        labels = [samples.categories[row] for row in rows]
-        index = self.matcher.index(self.categories)
-        decoded = {layer: values[last[rows]] for layer, values in predictions.layers.items()}
-        n = index.n_candidates
+            rows = rows[self.candidates.positions(samples.categories)[windows.of[rows]] >= 0]
+        rows = evenly(rows, _MOST_RANKINGS)
+        if not len(rows):
+            none = np.zeros((0, len(ids)))
+            return LeftOutScores(none.astype(np.float32), rows, rows, Moments(none, none, none))
+        labels = np.array([samples.categories[row] for row in windows.of[rows]])
+        counted = labels[:, np.newaxis] != np.array(ids)
+        if new:
+            new_of_fold = np.stack([predictions.are_new_to(fold, ids) for fold in range(predictions.n_folds)])
+            counted &= new_of_fold[predictions.fold[rows]]
+        scores = self.matcher.index(self.categories).scores_of_many(
+            {layer: values[rows] for layer, values in predictions.layers.items()}
+        )
+        category = np.unique(labels, return_inverse=True)[1]
+        complete = np.flatnonzero(np.isin(rows, windows.last))
         return LeftOutScores(
-            scores=index.scores_of_many(decoded) if len(rows) else np.empty((0, n), np.float32),
-            true=self.categories.positions(labels),
-            fold=fold[rows],
-            units=labels,
+            scores=scores[complete],
+            true=self.categories.positions(labels[complete].tolist()),
+            category=category[complete],
+            moments=Moments.of(scores, counted, category),
         )
 
 

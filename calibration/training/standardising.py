@@ -1,43 +1,100 @@
 """Learn by how much candidates' scores are standardised, from rankings of trials that a decoder had not seen.
 
-A candidate's mean and spread are those of its scores for trials of other categories: its own would handicap it. How
-much of them is taken out is chosen on categories that the means and spreads are not from; the least that does about as
-well as the best is taken.
+Candidates differ in how much their scores vary over whatever is decoded, and those that vary most are first too often.
+A candidate's spread is that of its scores for trials of other categories: its own would handicap it. How much of it is
+taken out is chosen on trials whose category no spread is from; the least that does about as well as the best is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from calibration.training.folds import leave_groups_out
-from rtgod.decoding.category_index import CategoryIndex
 from rtgod.decoding.standardisation import Standardisation
 from rtgod.messages import Array, BoolArray, Float32Array, Float64Array
 
-#: What is taken out of scores, from nothing to all.
-Amount = Literal["none", "offset", "half", "root", "full"]
-AMOUNTS: tuple[Amount, ...] = ("none", "offset", "half", "root", "full")
+#: How much of the spread is taken out, from nothing to all.
+Amount = Literal["none", "half", "root", "full"]
+AMOUNTS: tuple[Amount, ...] = ("none", "half", "root", "full")
 _IN_WORDS: Mapping[Amount, str] = {
-    "offset": "their means are taken out",
-    "half": "their means and half of their spread are taken out",
-    "root": "their means and the root of their spread are taken out",
-    "full": "their means and their spread are taken out",
+    "half": "half of their spread is taken out",
+    "root": "the root of their spread is taken out",
+    "full": "their spread is taken out",
 }
-#: Fewest trials, fewest groups to leave out, and fewest candidates, to learn from.
-FEWEST_TRIALS, _FEWEST_GROUPS, _FEWEST_CANDIDATES = 10, 5, 3
-#: Most windows that means and spreads are taken over, and candidates that are scored for them at a time.
-_MOST_WINDOWS, _PIECE = 1000, 2000
+#: Fewest trials, runs, categories and candidates to learn from.
+_FEWEST = {"trials": 10, "runs": 2, "categories": 5, "candidates": 3}
+#: Most windows that spreads are taken over.
+_MOST_WINDOWS = 1000
 #: Candidates among which the true one should be first, by which amounts are compared.
 _AMONG = 50
-#: Smallest spread, as a share of the median spread.
-_LEAST_SPREAD = 0.1
+#: Smallest spread, as a share of the median spread, and fewest windows that it is known from.
+_LEAST_SPREAD, _FEWEST_WINDOWS = 0.1, 10
 
-#: Makes the index of some candidates, given their positions, without standardisation.
-MakeIndex = Callable[[Array], CategoryIndex]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """Sums of candidates' scores over trials of other categories, for each category of the trials.
+
+    Attributes
+    ----------
+    n, total, squares : ndarray of shape (n_categories, n_candidates), float64
+        Number of windows, and sums of their scores and of their squares.
+    """
+
+    n: Float64Array
+    total: Float64Array
+    squares: Float64Array
+
+    @classmethod
+    def of(cls, scores: Float32Array, counted: BoolArray, category: Array) -> Moments:
+        """Sum scores.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (n_windows, n_candidates), float32
+        counted : ndarray of shape (n_windows, n_candidates), bool
+            Scores that count.
+        category : ndarray of shape (n_windows,), int
+            Number of each window's category, from 0.
+        """
+        n, total, squares = (np.zeros((int(category.max()) + 1, scores.shape[1])) for _ in range(3))
+        for number in range(len(n)):
+            rows = category == number
+            kept = np.where(counted[rows], scores[rows], 0).astype(np.float64)
+            n[number], total[number] = counted[rows].sum(axis=0), kept.sum(axis=0)
+            squares[number] = (kept * kept).sum(axis=0)
+        return cls(n, total, squares)
+
+    def standardisation(self, amount: Amount, without: int | None = None) -> Standardisation | None:
+        """Return what takes an amount of the candidates' spreads out of their scores; None for nothing.
+
+        Scores are scaled about the mean of all, and spreads are divided by their median: they keep level and unit.
+
+        Parameters
+        ----------
+        amount : str
+        without : int or None
+            Category whose trials do not count.
+        """
+        if amount == "none":
+            return None
+        sums = [of_all.sum(axis=0) for of_all in (self.n, self.total, self.squares)]
+        if without is not None:
+            sums = [s - of[without] for s, of in zip(sums, (self.n, self.total, self.squares), strict=True)]
+        n = np.maximum(sums[0], 1)
+        mean = sums[1] / n
+        sd = np.sqrt(np.maximum(sums[2] / n - mean * mean, 0.0))
+        known = sums[0] >= _FEWEST_WINDOWS
+        typical = float(np.median(sd[known])) if known.any() else 0.0
+        spread = np.where(known & (typical > 0), np.maximum(sd / (typical or 1.0), _LEAST_SPREAD), 1.0)
+        divisor = {"half": 0.5 * spread + 0.5, "root": np.sqrt(spread), "full": spread}[amount]
+        middle = float(sums[1].sum() / n.sum())
+        # (score − middle) / divisor + middle, as (score − offset) · scale
+        offset = middle * (1 - divisor)
+        return Standardisation(offset.astype(np.float32), (1 / divisor).astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,65 +106,16 @@ class LeftOutScores:
     scores : ndarray of shape (n_trials, n_candidates), float32
     true : ndarray of shape (n_trials,), int
         Position of each trial's category among the candidates.
-    fold : ndarray of shape (n_trials,), int
-        Fold of moments that each trial is left out of.
-    units : sequence of str
-        Category of each trial: trials of one category count as one where errors are computed.
+    category : ndarray of shape (n_trials,), int
+        Number of each trial's category in `moments`.
+    moments : Moments
+        Of the candidates, by the same decoders: of decoders that were trained on a category, its scores vary more.
     """
 
     scores: Float32Array
     true: Array
-    fold: Array
-    units: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Moments:
-    """Sums of candidates' scores over trials of other categories, by the fold that the trials are left out in.
-
-    Attributes
-    ----------
-    n, total, squares : ndarray of shape (n_folds, n_candidates), float64
-        Number of windows, and sums of their scores and of their squares.
-    """
-
-    n: Float64Array
-    total: Float64Array
-    squares: Float64Array
-
-    def select(self, rows: Array) -> Moments:
-        """Select some candidates.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (n_selected,), int
-        """
-        return Moments(self.n[:, rows], self.total[:, rows], self.squares[:, rows])
-
-    def standardisation(self, amount: Amount, without: int | None = None) -> Standardisation | None:
-        """Return what takes an amount of the candidates' means and spreads out of their scores; None for nothing.
-
-        Scores keep their level and unit: the mean of the means is left in, and spreads are divided by their median.
-
-        Parameters
-        ----------
-        amount : str
-        without : int or None
-            Fold whose trials do not count.
-        """
-        if amount == "none":
-            return None
-        kept = np.ones(len(self.n), bool)
-        if without is not None:
-            kept[without] = False
-        n = np.maximum(self.n[kept].sum(axis=0), 1)
-        mean = self.total[kept].sum(axis=0) / n
-        sd = np.sqrt(np.maximum(self.squares[kept].sum(axis=0) / n - mean * mean, 0.0))
-        spread = np.maximum(sd / (np.median(sd) or 1.0), _LEAST_SPREAD)
-        divisor = {"offset": np.ones_like(spread), "half": 0.5 * spread + 0.5, "root": np.sqrt(spread), "full": spread}
-        # (score − mean) / divisor + mean of means: scores do not move as a whole.
-        offset = mean - mean.mean() * divisor[amount]
-        return Standardisation(offset.astype(np.float32), (1 / divisor[amount]).astype(np.float32))
+    category: Array
+    moments: Moments
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,20 +141,6 @@ class LearnedStandardisation:
     error: float = 0.0
 
 
-def folds_of(groups: Sequence[str]) -> Array:
-    """Number the folds in which groups are left out: shape (n_members,), int.
-
-    Parameters
-    ----------
-    groups : sequence of str
-        Group of each member.
-    """
-    fold = np.zeros(len(groups), np.int64)
-    for number, (_, left_out) in enumerate(leave_groups_out(groups)):
-        fold[left_out] = number
-    return fold
-
-
 def evenly(rows: Array, most: int = _MOST_WINDOWS) -> Array:
     """Keep no more than `most` of the rows, evenly spaced.
 
@@ -158,115 +152,74 @@ def evenly(rows: Array, most: int = _MOST_WINDOWS) -> Array:
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]
 
 
-def moments_of(
-    make_index: MakeIndex, ids: Sequence[str], layers: Mapping[str, Array], labels: Sequence[str], fold: Array
-) -> Moments:
-    """Sum candidates' scores for windows of other categories, some candidates at a time.
-
-    Parameters
-    ----------
-    make_index : callable
-    ids : sequence of str
-        All candidates.
-    layers : mapping of str to ndarray of shape (n_windows, n_units)
-        Decoded features of windows that their decoders had not seen.
-    labels : sequence of str
-        Category of each window.
-    fold : ndarray of shape (n_windows,), int
-        Fold in which each window is left out.
-    """
-    n_folds = int(fold.max()) + 1
-    n, total, squares = (np.zeros((n_folds, len(ids))) for _ in range(3))
-    for start in range(0, len(ids), _PIECE):
-        rows = np.arange(start, min(start + _PIECE, len(ids)))
-        scores = make_index(rows).scores_of_many(layers).astype(np.float64)
-        other: BoolArray = np.asarray(labels)[:, np.newaxis] != np.asarray(ids)[rows]
-        for number in range(n_folds):
-            of_fold = fold == number
-            counted, kept = other[of_fold], scores[of_fold] * other[of_fold]
-            n[number, rows] = counted.sum(axis=0)
-            total[number, rows] = kept.sum(axis=0)
-            squares[number, rows] = (kept * kept).sum(axis=0)
-    return Moments(n, total, squares)
-
-
-def choose(moments: Moments, chosen_by: Mapping[str, LeftOutScores], rows: Array) -> LearnedStandardisation:
+def choose(left_out: Mapping[str, LeftOutScores]) -> tuple[Amount, str, float, float]:
     """Choose the least amount that does about as well as the best, and no kind of trials worse than none.
 
     Amounts are compared by the chance that the true category is first among it and 49 other candidates, or all if there
-    are fewer.
+    are fewer; about as well is within one standard error of the difference, over categories.
 
     Parameters
     ----------
-    moments : Moments
-        Moments of all candidates.
-    chosen_by : mapping of str to LeftOutScores
-        Left-out trials of each kind.
-    rows : ndarray of shape (n_candidates,), int
-        Rows of `moments` of the candidates that the trials are scored for.
+    left_out : mapping of str to LeftOutScores
+        Trials of each kind.
+
+    Returns
+    -------
+    amount : str
+    note : str
+        What was chosen, and why.
+    gain, error : float
+        As in `LearnedStandardisation`.
     """
-    some = moments.select(rows)
-    n_trials = sum(len(of_kind.true) for of_kind in chosen_by.values())
-    units = [unit for of_kind in chosen_by.values() for unit in of_kind.units]
-    shares = {amount: {k: _shares(some, of_kind, amount) for k, of_kind in chosen_by.items()} for amount in AMOUNTS}
-    n_among = min(_AMONG, len(rows))
+    shares = {amount: {kind: _shares(of, amount) for kind, of in left_out.items()} for amount in AMOUNTS}
+    categories = np.concatenate([of.category for of in left_out.values()])
+    n_among = min(_AMONG, min(of.scores.shape[1] for of in left_out.values()))
     first = {amount: np.concatenate(list(by.values())) ** (n_among - 1) for amount, by in shares.items()}
     allowed = [
         amount
         for amount in AMOUNTS
-        if all(share.mean() >= shares["none"][kind].mean() for kind, share in shares[amount].items())
-        and first[amount].mean() >= first["none"].mean()
+        if all(of_kind.mean() >= shares["none"][kind].mean() for kind, of_kind in shares[amount].items())
     ]
-    best = max(allowed, key=lambda amount: _difference(first[amount], first["none"], units)[0])
-    for amount in allowed:
-        behind, error = _difference(first[best], first[amount], units)
-        if behind <= error or amount == best:
-            break
-    gain, error = _difference(first[amount], first["none"], units)
-    among = f"first of {n_among}"
+    best = max(allowed, key=lambda amount: _difference(first[amount], first["none"], categories)[0])
+    behind = {amount: _difference(first[best], first[amount], categories) for amount in allowed}
+    amount = next(amount for amount in allowed if amount == best or behind[amount][0] <= behind[amount][1])
+    gain, error = _difference(first[amount], first["none"], categories)
     before, after = (100 * float(first[name].mean()) for name in ("none", amount))
     if amount == "none":
         note = (
-            f"candidates' scores are not standardised: of {n_trials} left-out trials no amount put the true category "
-            f"{among} more often by more than its standard error ({before:.1f} % without)"
+            f"candidates' scores are not standardised: of {len(categories)} left-out trials no amount put the true "
+            f"category first of {n_among} more often by more than the standard error ({before:.1f} % without)"
         )
     else:
         note = (
-            f"candidates' scores are standardised: {_IN_WORDS[amount]}, which puts the true category {among} in "
-            f"{after:.1f} % instead of {before:.1f} % of {n_trials} left-out trials ({100 * gain:+.1f} ± "
-            f"{100 * error:.1f} points over categories)"
+            f"candidates' scores are standardised: {_IN_WORDS[amount]}, which puts the true category first of "
+            f"{n_among} in {after:.1f} % instead of {before:.1f} % of {len(categories)} left-out trials "
+            f"({100 * gain:+.1f} ± {100 * error:.1f} points over categories)"
         )
-    return LearnedStandardisation(amount, moments.standardisation(amount), note, gain, error)
+    return amount, note, gain, error
 
 
-def lacking(trials: int, groups: int, group_kind: str, candidates: int) -> str:
+def lacking(counts: Mapping[str, int]) -> str:
     """Explain why nothing can be learned; empty if it can.
 
     Parameters
     ----------
-    trials, groups : int
-        Number of trials, and of groups that are left out.
-    group_kind : str
-        Plural name of the groups.
-    candidates : int
+    counts : mapping of str to int
+        Numbers of "trials", "runs", "categories" and "candidates".
     """
-    for name, n, fewest in (
-        ("trials", trials, FEWEST_TRIALS),
-        (group_kind, groups, _FEWEST_GROUPS if group_kind == "categories" else 2),
-        ("candidates", candidates, _FEWEST_CANDIDATES),
-    ):
-        if n < fewest:
-            return f"it is learned from {fewest} or more {name}, and there {'is' if n == 1 else 'are'} {n}"
+    for name, n in counts.items():
+        if n < _FEWEST[name]:
+            return f"it is learned from {_FEWEST[name]} or more {name}, and there {'is' if n == 1 else 'are'} {n}"
     return ""
 
 
-def _shares(moments: Moments, left_out: LeftOutScores, amount: Amount) -> Float64Array:
-    """Return the share of others that each trial's true candidate beats, ties half; standardised without its fold."""
+def _shares(left_out: LeftOutScores, amount: Amount) -> Float64Array:
+    """Return the share of others that each true candidate beats, ties half; its category is in no spread."""
     shares = np.empty(len(left_out.true))
-    for number in np.unique(left_out.fold):
-        rows = np.flatnonzero(left_out.fold == number)
+    for number in np.unique(left_out.category):
+        rows = np.flatnonzero(left_out.category == number)
         scores, true = left_out.scores[rows], left_out.true[rows]
-        standardisation = moments.standardisation(amount, int(number))
+        standardisation = left_out.moments.standardisation(amount, int(number))
         if standardisation is not None:
             scores = standardisation.applied(scores)
         own = scores[np.arange(len(rows)), true][:, np.newaxis]
@@ -275,8 +228,9 @@ def _shares(moments: Moments, left_out: LeftOutScores, amount: Amount) -> Float6
     return shares
 
 
-def _difference(values: Float64Array, others: Float64Array, units: Sequence[str]) -> tuple[float, float]:
-    """Return the mean difference over units, and its standard error."""
+def _difference(values: Float64Array, others: Float64Array, units: Array | Sequence[str]) -> tuple[float, float]:
+    """Return the mean difference over units, and its standard error; infinite for one unit."""
     number = np.unique(np.asarray(units), return_inverse=True)[1]
     by_unit = np.bincount(number, values - others) / np.bincount(number)
-    return float(by_unit.mean()), float(by_unit.std(ddof=1) / np.sqrt(len(by_unit))) if len(by_unit) > 1 else np.inf
+    error = float(by_unit.std(ddof=1) / np.sqrt(len(by_unit))) if len(by_unit) > 1 else np.inf
+    return float(by_unit.mean()), error
