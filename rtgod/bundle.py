@@ -365,9 +365,8 @@ def _settings_saved(header: Mapping[str, Any]) -> PipelineSettings:
     older: dict[str, Any] = {}
     if "most_crosstalk" not in saved.get("response", {}):
         older["response"] = settings.response.model_copy(update={"most_crosstalk": sys.float_info.max})
-    unset = {"combine": "fisher", "standardise": False}
-    if absent := {name: value for name, value in unset.items() if name not in saved.get("ranking", {})}:
-        older["ranking"] = settings.ranking.model_copy(update=absent)
+    if "standardise" not in saved.get("ranking", {}):
+        older["ranking"] = settings.ranking.model_copy(update={"standardise": False})
     return settings.model_copy(update=older) if older else settings
 
 

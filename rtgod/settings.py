@@ -286,8 +286,8 @@ class RankingSettings(Settings):
     #: Layers that are matched; empty for all layers of the bundle.
     layers: tuple[str, ...] = ()
     #: Score of a candidate: the mean over layers of Fisher's z, the Fisher z of one correlation over all layers' units,
-    #: or the mean over layers with weights from cross-validation, which are equal if none could be learned.
-    combine: Combination = "weighted"
+    #: or the mean over layers with weights from cross-validation.
+    combine: Combination = "fisher"
     #: Features that are correlated: z-scored with the training features' mean and SD, or raw, the network's activations
     #: as they are, as Horikawa & Kamitani (2017) did. Not for decoders of the categories themselves.
     match: Matching = "zscored"

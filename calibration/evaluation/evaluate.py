@@ -360,9 +360,13 @@ def score_blocks(
         If there are too few samples or runs, or values that are not finite.
     """
     fit = fit_fold(fold, settings.noise, decoder, penalty_choice_of(fold, candidates).groups)
-    # Weights of layers and standardisation, which need more than a few runs, are not learned here.
-    index = index_of(candidates, fit, settings.ranking)
+    index = index_of(candidates, fit, _unweighted(settings.ranking))
     return {kind: decode_kind(test, fit, index, candidates).blocks for kind, test in fold.tests.items()}
+
+
+def _unweighted(ranking: RankingSettings) -> RankingSettings:
+    """Return the ranking without learned layer weights, which need more than a few runs."""
+    return ranking.model_copy(update={"combine": "fisher"}) if ranking.combine == "weighted" else ranking
 
 
 def _semantic(

@@ -11,7 +11,15 @@ from itertools import pairwise
 
 import numpy as np
 
-from rtgod.decoding.correlation import correlate, correlate_at, fisher_slope, mean_fisher, profiles, standardise_rows
+from rtgod.decoding.correlation import (
+    correlate,
+    correlate_at,
+    fisher,
+    fisher_slope,
+    mean_fisher,
+    profiles,
+    standardise_rows,
+)
 from rtgod.decoding.decoder import AnyLayerDecoder
 from rtgod.decoding.shortlist import CommonPart, Shortlist
 from rtgod.decoding.standardisation import Standardisation
@@ -231,7 +239,9 @@ class CategoryIndex:
     def _vectors(self, rows: Int32Array) -> Float32Array:
         """Return candidates as vectors whose dot product with `_vector` of a query is about their score."""
         vectors = self._similar(rows)
-        return vectors if self._common is None else self._common.taken_out(vectors)
+        if self._common is not None:
+            vectors = self._common.taken_out(vectors)
+        return vectors if self._standardisation is None else self._standardisation.coded(vectors, rows)
 
     def _similar(self, rows: Int32Array) -> Float32Array:
         if self._profiles is None:
@@ -239,14 +249,24 @@ class CategoryIndex:
         return self._concatenated(self._rows[rows], self._profiles[rows])
 
     def _vector(self, query: _Query) -> Float32Array:
+        # A score times `unit` is about `level` and the vector's dot product with a candidate's.
+        level, unit = 0.0, float(self._weights.sum())
         if query.profile is not None:
-            vector = self._concatenated(query.units[np.newaxis], query.profile[np.newaxis])[0]
+            vector, unit = self._concatenated(query.units[np.newaxis], query.profile[np.newaxis])[0], 1.0
+            if self._common is not None:
+                shared = self._common.products(vector).sum(keepdims=True)
+                unit = float(1 / fisher_slope(shared)[0])
+                level = unit * float(fisher(shared)[0])
         else:
             weights = self._weights
             if self._common is not None:  # Fisher's z of a small r is about r; it grows faster where r is large
-                weights = weights * fisher_slope(self._common.products(query.units))
+                shared = self._common.products(query.units)
+                level = float((weights * fisher(shared)).sum())
+                weights = weights * fisher_slope(shared)
             vector = self._spread(weights) * query.units
-        return vector if self._common is None else self._common.of_query(vector)
+        if self._common is not None:
+            vector = self._common.of_query(vector)
+        return vector if self._standardisation is None else self._standardisation.coded_query(vector, level, unit)
 
     def _concatenated(self, rows: Float32Array, profile: Float64Array) -> Float32Array:
         """Concatenate units and levels of the layers, so that dot products are correlations over all units."""
@@ -284,7 +304,7 @@ def index_categories(
     candidates : mapping of str to ndarray of shape (n_all, n_units), float32
         Category features per layer, a row for each of `candidate_ids`.
     weights : mapping of str to float or None
-        Weights of the layers, learned in calibration; None if they could not be learned: then layers count equally.
+        Weights of the layers, learned in calibration.
     plain : bool
         Whether each unit stands for one candidate; see `CategoryIndex`.
     standardisation : Standardisation or None
@@ -293,8 +313,7 @@ def index_categories(
     Raises
     ------
     InputError
-        If the settings name an unknown layer or candidate, or layers of which none has a weight, or as
-        `check_matching`.
+        If the settings name an unknown layer or candidate, or ask for weights not learned, or as `check_matching`.
     MissingDependencyError
         If FAISS is needed and not installed; see `CategoryIndex`.
     """
@@ -304,12 +323,12 @@ def index_categories(
         raise InputError(
             f"settings [ranking] layers: {', '.join(unknown)} not among those of the decoder: {', '.join(layers)}"
         )
-    if settings.combine != "weighted" or plain:
+    if settings.combine != "weighted":
         weights = None
-    elif weights is not None and not any(weights.get(name) for name in names):
+    elif weights is None or not any(weights.get(name) for name in names):
         raise InputError(
-            f'settings [ranking] combine = "weighted", and calibration found that {", ".join(names)} should not count; '
-            'choose other layers, or combine = "fisher"'
+            f'settings [ranking] combine = "weighted", and no weights were learned for {", ".join(names)}; '
+            'calibrate with that setting, or choose "fisher"'
         )
     positions = positions_of(settings.candidates, candidate_ids) if settings.candidates else None
     matched = {name: candidates[name] for name in names}

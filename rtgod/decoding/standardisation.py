@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rtgod.decoding.shortlist import COLUMNS_PER_CODE
 from rtgod.messages import Array, Float32Array
 
 
@@ -61,3 +62,45 @@ class Standardisation:
         """
         offset, scale = (self.offset, self.scale) if rows is None else (self.offset[rows], self.scale[rows])
         return np.asarray((scores - offset) * scale, np.float32)
+
+    def coded(self, vectors: Float32Array, rows: Array) -> Float32Array:
+        """Return vectors for a shortlist whose dot products with `coded_query` are about standardised scores.
+
+        With a score of (level + d) / unit, d being a dot product, the standardised score times the unit is
+        scale · d + (level − middle · unit) · scale + unit · scale · (middle − offset), for any middle. It is set so that
+        the last term varies least over candidates. Each of the two terms' factors is a column with a code of its own.
+
+        Parameters
+        ----------
+        vectors : ndarray of shape (n_rows, n_columns), float32
+        rows : ndarray of shape (n_rows,), int
+            Candidates that the vectors are of.
+        """
+        scale, level = self.scale[rows], self._level()[rows]
+        columns = np.zeros((len(rows), 2 * COLUMNS_PER_CODE), np.float32)
+        columns[:, 0], columns[:, COLUMNS_PER_CODE] = scale, level
+        return np.concatenate([columns, vectors * scale[:, np.newaxis]], axis=1)
+
+    def coded_query(self, vector: Float32Array, level: float, unit: float) -> Float32Array:
+        """Return the query for such vectors.
+
+        Parameters
+        ----------
+        vector : ndarray of shape (n_columns,), float32
+        level, unit : float
+            A score times `unit` is about `level` and a dot product.
+        """
+        columns = np.zeros(2 * COLUMNS_PER_CODE, np.float32)
+        columns[0], columns[COLUMNS_PER_CODE] = level - self._middle() * unit, unit
+        return np.concatenate([columns, vector])
+
+    def _middle(self) -> float:
+        """Return the score about which candidates are scaled."""
+        scale = self.scale.astype(np.float64)
+        deviation = scale - scale.mean()
+        variance = float((deviation * deviation).sum())
+        return float((deviation * (scale * self.offset)).sum()) / variance if variance > 0 else 0.0
+
+    def _level(self) -> Float32Array:
+        level = self.scale.astype(np.float64) * (self._middle() - self.offset)
+        return (level - level.mean()).astype(np.float32)
