@@ -67,8 +67,9 @@ class Standardisation:
         """Return vectors for a shortlist whose dot products with `coded_query` are about standardised scores.
 
         With a score of (level + d) / unit, d being a dot product, the standardised score times the unit is
-        scale · d + (level − middle · unit) · scale + unit · scale · (middle − offset), for any middle. It is set so that
-        the last term varies least over candidates. Each of the two terms' factors is a column with a code of its own.
+        scale · d + (level − middle · unit) · scale + unit · scale · (middle − offset), for any middle. The middle is
+        that with which the last term varies least over candidates. Each of the last two terms is a column with a code
+        of its own, as codes are coarse.
 
         Parameters
         ----------
