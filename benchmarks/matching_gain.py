@@ -3,7 +3,7 @@
 Subjects are of the default kind, scanned as by `benchmarks.simulated_subject`, at three strengths of their responses.
 What is learned is learned from the training runs alone, as by `rtgod calibrate`; the test runs show 50 categories that
 the decoder was not trained on, and are ranked among these and others. All differences are paired over trials; intervals
-are 90 % t intervals over subjects and strengths. A subject without any response is the null.
+are 90 % t intervals over subjects and strengths. A decoder of exchanged labels is the null.
 
     python -m benchmarks.matching_gain [--subjects N] [--first SEED] [--region NAME] [--json PATH]
 """
@@ -34,14 +34,14 @@ from calibration.training.held_out_rankings import Learned, learn_matching, pred
 from rtgod.messages import Float64Array
 from rtgod.settings import PipelineSettings, RankingSettings
 
-#: Strength of responses, relative to the default subject's; "none" is the null.
+#: Strength of responses, relative to the default subject's.
 LEVELS = {"weak": 0.5, "default": 1.0, "strong": 2.0}
 #: Ways of matching, by what they add to equal layers.
 WAYS: Mapping[str, RankingSettings] = {
     "plain": RankingSettings(combine="fisher", standardise=False),
     "weighted": RankingSettings(combine="weighted", standardise=False),
     "standardised": RankingSettings(combine="fisher"),
-    "default": RankingSettings(),
+    "both": RankingSettings(combine="weighted"),
 }
 #: Six training runs and two test runs of each kind: a twelfth of the study's scanning, so that all takes minutes.
 SMALL = SUBJECT.model_copy(
@@ -146,7 +146,7 @@ def figures_of(by_subject: Mapping[str, Matched]) -> dict[str, float | str]:
     figures: dict[str, float | str] = {}
     kinds = next(iter(by_subject.values())).scores
     losses: dict[str, float] = {}
-    for way in ("weighted", "standardised", "default"):
+    for way in ("weighted", "standardised", "both"):
         for kind in kinds:
             for measure in measures_of(next(iter(by_subject.values())).scores[kind][way]):
                 gains = {
@@ -160,7 +160,7 @@ def figures_of(by_subject: Mapping[str, Matched]) -> dict[str, float | str]:
         f"weighted_gain{end}": figures[f"weighted_identification_seen{end}"] for end in ("", "_low", "_high")
     } | {f"standardise_top1_gain{end}": figures[f"standardised_top1_of_50_seen{end}"] for end in ("", "_low", "_high")}
     figures |= {"weighted_worst_loss": losses["weighted"], "standardise_worst_loss": losses["standardised"]}
-    for way in ("plain", "default"):
+    for way in ("plain", "standardised"):
         known = [of.excess[way] for of in by_subject.values() if way in of.excess]
         if known:
             figures |= _interval(f"confidence_excess_{way}", known)
@@ -194,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _print("null: exchanged labels", null)
     figures = figures_of(by_subject)
     if null is not None:
-        for way in ("plain", "default"):
+        for way in ("plain", "standardised"):
             for kind, ranked in null.scores.items():
                 figures[f"null_identification_{kind}_{way}"] = measures_of(ranked[way])["identification"]
             figures[f"null_confidence_excess_{way}"] = null.excess.get(way, float("nan"))
@@ -206,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _print(name: str, of: Matched) -> None:
     """Print what each way gives for one subject."""
-    print(name, "·", *(of.learned["default"].notes[:1]), flush=True)
+    print(name, "·", *(of.learned["standardised"].notes[:1]), flush=True)
     for kind, ways in of.scores.items():
         for way, ranked in ways.items():
             cells = "  ".join(f"{measure} {value:5.1f}" for measure, value in measures_of(ranked).items())
