@@ -18,11 +18,11 @@ from rtgod.messages import Array, BoolArray, Float32Array, Float64Array
 
 #: How much of the spread is taken out, from nothing to all.
 Amount = Literal["none", "half", "root", "full"]
-AMOUNTS: tuple[Amount, ...] = ("none", "half", "root", "full")
+#: Those that are chosen among: with few training runs all of the spread was chosen, and lost first choices.
+AMOUNTS: tuple[Amount, ...] = ("none", "half", "root")
 _IN_WORDS: Mapping[Amount, str] = {
     "half": "half of their spread is taken out",
     "root": "the root of their spread is taken out",
-    "full": "their spread is taken out",
 }
 #: Fewest trials, runs, categories and candidates to learn from.
 _FEWEST = {"trials": 10, "runs": 2, "categories": 5, "candidates": 3}
