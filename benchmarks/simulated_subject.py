@@ -108,12 +108,13 @@ def pictures_of(settings: SubjectSettings, network: Network) -> Pictures:
     plan, stimuli = Plan(settings), settings.stimuli
     wanted = [("training", c, e) for c in plan.training for e in range(stimuli.n_images_per_category)]
     wanted += [("test", c, 0) for c in plan.test]
-    for kind, first in (("imagined", truth.FIRST_IMAGINED), ("candidates", _CANDIDATES)):
-        wanted += [(kind, c, first + e) for c in plan.test for e in range(stimuli.n_images_per_candidate)]
+    exemplars = range(stimuli.n_images_per_candidate)
+    wanted += [("imagined", c, truth.FIRST_IMAGINED + e) for c in plan.test for e in exemplars]
+    n_evoking = len(wanted)
+    wanted += [("candidates", c, _CANDIDATES + e) for c in (*plan.test, *plan.other) for e in exemplars]
     images = [draw(category, exemplar, stimuli.size_px, settings.seed) for _, category, exemplar in wanted]
-    brain, decoder = (
-        FeatureExtractor(of).extract(images, lambda _: None) for of in (truth.brain_network(settings), network)
-    )
+    brain = FeatureExtractor(truth.brain_network(settings)).extract(images[:n_evoking], lambda _: None)
+    decoder = FeatureExtractor(network).extract(images, lambda _: None)
     names = {
         kind: {
             place: f"{category.category_id}_{exemplar}" if kind in ("training", "test") else category.category_id

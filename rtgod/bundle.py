@@ -23,6 +23,7 @@ from rtgod.decoding.category_index import CategoryIndex, index_categories
 from rtgod.decoding.chances import Chances, Judge
 from rtgod.decoding.confidence import Confidence
 from rtgod.decoding.decoder import AnyLayerDecoder, Decoder, DenseLayerDecoder, LayerDecoder, SparseLayerDecoder
+from rtgod.decoding.standardisation import Standardisation
 from rtgod.errors import BundleError, what_went_wrong
 from rtgod.events.table import label_of
 from rtgod.files import appearing_whole
@@ -83,6 +84,9 @@ class DecoderBundle:
         versions.
     plain_categories : bool
         Whether each unit stands for one candidate, instead of a feature of how candidates look.
+    standardisation : Standardisation or None
+        What candidates' scores are standardised by, a value for each of `candidates`; None if calibration chose or
+        learned nothing, as in bundles of older versions.
     bundle_id : str
         First digits of the arrays' checksum; empty before the bundle is saved and loaded.
 
@@ -113,6 +117,7 @@ class DecoderBundle:
     response: Float32Array | None = None
     plain_categories: bool = False
     imagined_chances: Chances | None = None
+    standardisation: Standardisation | None = None
     bundle_id: str = ""
 
     @property
@@ -219,6 +224,7 @@ class DecoderBundle:
             self.candidate_features,
             self.layer_weights,
             self.plain_categories,
+            self.standardisation,
         )
 
     def pipeline(self, run: Run, decoder: Decoder, category_index: CategoryIndex, repeats: RepeatAverager) -> Pipeline:
@@ -263,6 +269,8 @@ class DecoderBundle:
             arrays[f"{name}/candidates"] = self.candidate_features[name]
         if self.response is not None:
             arrays["response"] = self.response
+        if self.standardisation is not None:
+            arrays["ranking/offset"], arrays["ranking/scale"] = self.standardisation.offset, self.standardisation.scale
         if shape := self.noise.shape:
             arrays["noise/sd"], arrays["noise/components"] = shape.sd, shape.components
             arrays["noise/shrinkage"] = shape.shrinkage
@@ -292,6 +300,7 @@ class DecoderBundle:
             imagined_chances=TypeAdapter(Chances | None).validate_python(header.get("imagined_chances")),
             plain_categories=TypeAdapter(bool).validate_python(header.get("plain_categories", False)),
             response=arrays.get("response"),
+            standardisation=_standardisation_of(arrays),
             bundle_id=bundle_id_of(header),
         )
         bundle._check_shapes()
@@ -325,6 +334,8 @@ class DecoderBundle:
             shapes[f"{name}/candidates"] = (len(self.candidates), n_units)
         if self.response is not None:
             shapes["response"] = (n_voxels,)
+        if self.standardisation is not None:
+            shapes |= {"ranking/offset": (len(self.candidates),), "ranking/scale": (len(self.candidates),)}
         if noise := self.noise.shape:
             n_components = len(noise.components)
             shapes |= {"noise/sd": (n_voxels,), "noise/components": (n_components, n_voxels)}
@@ -364,7 +375,7 @@ def _settings_saved(header: Mapping[str, Any]) -> PipelineSettings:
     """Read a bundle's settings; what one of an older version does not say is as it was, so that its journals replay.
 
     From before crosstalk was limited, there is no limit; from before the search was chosen by bytes, candidates beyond
-    `_EXACT_UP_TO` are sought on a shortlist.
+    `_EXACT_UP_TO` are sought on a shortlist; from before scores were standardised, they are not.
     """
     settings = PipelineSettings.model_validate(header["settings"])
     response, ranking = settings.response, settings.ranking
@@ -373,6 +384,8 @@ def _settings_saved(header: Mapping[str, Any]) -> PipelineSettings:
     if "search" not in header["settings"].get("ranking", {}):
         n_ranked = len(set(map(composed, ranking.candidates)) or header["candidates"])
         ranking = ranking.model_copy(update={"search": "shortlist" if n_ranked > _EXACT_UP_TO else "exact"})
+    if "standardise" not in header["settings"].get("ranking", {}):
+        ranking = ranking.model_copy(update={"standardise": False})
     return settings.model_copy(update={"response": response, "ranking": ranking})
 
 
@@ -394,6 +407,13 @@ def _training_of(header: Mapping[str, Any]) -> Training:
     if "training" in header:
         return TypeAdapter(Training).validate_python(header["training"])
     return Training((str(header["provenance"].get("subject", "")),))
+
+
+def _standardisation_of(arrays: Mapping[str, Array]) -> Standardisation | None:
+    offset, scale = (arrays.get(f"ranking/{name}") for name in ("offset", "scale"))
+    if (offset is None) != (scale is None):
+        raise ValueError("of ranking/offset and ranking/scale only one is there")
+    return None if offset is None or scale is None else Standardisation(offset, scale)
 
 
 def _layer_of(name: str, kind: type[AnyLayerDecoder], arrays: Mapping[str, Array]) -> AnyLayerDecoder:

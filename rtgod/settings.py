@@ -296,6 +296,9 @@ class RankingSettings(Settings):
     #: Features that are correlated: z-scored with the training features' mean and SD, or raw, the network's activations
     #: as they are, as Horikawa & Kamitani (2017) did. Not for decoders of the categories themselves.
     match: Matching = "zscored"
+    #: Whether candidates that score high whatever is decoded are brought to the level of the others, as far as
+    #: calibration found that this helps.
+    standardise: bool = True
     #: Ids of the candidates that are ranked; empty for all candidates of the bundle.
     candidates: tuple[str, ...] = ()
     #: Whether every candidate is scored and ranked, or the best 1,000 are sought on a shortlist, which needs

@@ -257,12 +257,13 @@ def index_of(
     fitted : FittedFold
     ranking : RankingSettings
     learned : Learned or None
-        Source of the layers' weights; None gives no weights.
+        Source of the layers' weights and of the candidates' standardisation; None gives equal weights, and none.
     """
     weights = learned.layer_weights.weights if learned and learned.layer_weights else None
     ranking = ranking.model_copy(update={"candidates": ()})
     layers, plain = fitted.trained.layers, candidates.are_plain
-    return index_categories(ranking, layers, candidates.ids, candidates.features, weights, plain)
+    standardisation = learned.standardisation.standardisation if learned and learned.standardisation else None
+    return index_categories(ranking, layers, candidates.ids, candidates.features, weights, plain, standardisation)
 
 
 def _decode(
@@ -373,7 +374,7 @@ def _block_accuracies(
 def score_blocks(
     fold: Fold, candidates: CandidateFeatures, settings: PipelineSettings, decoder: DecoderSettings
 ) -> dict[str, CandidateScores]:
-    """Train on a fold, and score the candidates for each kind's single blocks, without learned layer weights.
+    """Train on a fold, and score the candidates for each kind's single blocks: layers equal, nothing standardised.
 
     Parameters
     ----------

@@ -220,6 +220,7 @@ def calibrate(
         imagined_chances=learned.imagined.chances if learned.imagined else None,
         response=learned.presence.weights if learned.presence else None,
         plain_categories=candidates.are_plain,
+        standardisation=learned.standardisation.standardisation if learned.standardisation else None,
         training=training_of((run.run for run in runs), inputs.subject),
     )
     return bundle, summary

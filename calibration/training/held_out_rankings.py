@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,14 +22,25 @@ from calibration.training.left_out_predictions import (
     windows_of,
 )
 from calibration.training.presence import LearnedPresence, PresenceLearner
+from calibration.training.standardising import (
+    LearnedStandardisation,
+    LeftOutScores,
+    Moments,
+    choose,
+    evenly,
+    lacking,
+)
 from rtgod.decoding.category_index import CategoryIndex, index_categories
 from rtgod.decoding.chances import NEW, TRAINED
-from rtgod.messages import BoolArray, Features
+from rtgod.decoding.standardisation import Standardisation
+from rtgod.messages import Array, BoolArray, Features
 from rtgod.settings import RankingSettings
 
 #: Number of rankings of each kind, evenly spaced, and of candidates that were not shown, that chances are learned
 #: from; all would take minutes with many candidates.
 _MOST_RANKINGS, _MOST_OTHERS = 1500, 1000
+#: Candidates whose spread is measured at a time, to bound memory.
+_PIECE = 2000
 _NOTHING_TELLS = (
     "trials cannot be told from noise by a response that all of them have, so that every pattern is taken for a "
     "response: of volumes without one, rankings are said to be surer than they are"
@@ -52,20 +63,46 @@ class Learned:
         Learned presence of a response; None if responses cannot be told from noise.
     imagined : FittedChances or None
         Chances of trials that were imagined; None if the training samples have none.
+    standardisation : LearnedStandardisation or None
+        Standardisation of the candidates' scores; None if the settings ask for none.
     """
 
     confidence: FittedChances
     layer_weights: LayerWeights | None
     presence: LearnedPresence | None = None
     imagined: FittedChances | None = None
+    standardisation: LearnedStandardisation | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes on what could not be learned, with the reasons."""
-        notes = list(self.confidence.notes)
+        """Notes on how candidates are matched, and on what could not be learned, with the reasons."""
+        notes = [] if self.standardisation is None else [self.standardisation.note]
+        notes += self.confidence.notes
         if self.confidence.chances is not None and self.presence is None:
             notes.append(_NOTHING_TELLS)
         return (*notes, *(f"imagined trials: {note}" for note in (self.imagined.notes if self.imagined else ())))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LeftOut:
+    """Predictions of training samples by decoders that had not seen them.
+
+    Attributes
+    ----------
+    samples : Samples
+        Training samples, not whitened.
+    without_run : Predictions
+        Without the run of each window.
+    without_both : Predictions or None
+        Without the run and the category of each window; None where too few categories were shown.
+    presence : LearnedPresence or None
+        As in `Learned`.
+    """
+
+    samples: Samples
+    without_run: Predictions
+    without_both: Predictions | None
+    presence: LearnedPresence | None
 
 
 def learn_from_rankings(
@@ -92,16 +129,31 @@ def learn_from_rankings(
     candidates : CandidateFeatures
         Trained categories missing from these are ranked as well, by the mean features of their samples.
     ranking : RankingSettings
-        Sets how layers are combined.
+        Sets how layers are combined, and whether candidates are standardised.
     whitening : Whitening or None
         Whitens the samples; None leaves them unchanged.
     """
-    shown = tuple(dict.fromkeys(samples.categories))
+    return learn_matching(
+        predict_left_out(samples, trained, decoder, candidates, whitening), trained, candidates, ranking
+    )
+
+
+def predict_left_out(
+    samples: Samples,
+    trained: Trained,
+    decoder: DecoderSettings,
+    candidates: CandidateFeatures,
+    whitening: Whitening | None = None,
+) -> LeftOut:
+    """Predict training trials by decoders that had not seen them, which takes longest and does not depend on matching.
+
+    Parameters
+    ----------
+    samples, trained, decoder, candidates, whitening
+        As for `learn_from_rankings`.
+    """
     plain = candidates.are_plain
-    categories = candidates if plain else _fewer(_with_trained_categories(candidates, samples), shown)
-    # All candidates are ranked, even if the settings choose some: they may choose any of them later.
-    ranking = ranking.model_copy(update={"candidates": ()})
-    for_weights = not plain and len(shown) >= _FEWEST_FOR_WEIGHTS
+    for_weights = not plain and len(set(samples.categories)) >= _FEWEST_FOR_WEIGHTS
     predictor = LeftOutPredictor(samples, trained, decoder, in_scale=plain, without_categories=for_weights)
     presence_learner = PresenceLearner(samples)
     for number, fold in enumerate(run_folds(samples, whitening, n_folds_for(decoder))):
@@ -109,15 +161,160 @@ def learn_from_rankings(
         presence_learner.take(fold)
     without_run, without_both = predictor.done()
     presence = presence_learner.learned(samples.whitened(whitening.shape if whitening else None))
+    return LeftOut(samples, without_run, without_both, presence)
+
+
+def learn_matching(
+    left_out: LeftOut, trained: Trained, candidates: CandidateFeatures, ranking: RankingSettings
+) -> Learned:
+    """Learn from left-out predictions how candidates are matched, and how sure rankings are.
+
+    Parameters
+    ----------
+    left_out : LeftOut
+    trained, candidates, ranking
+        As for `learn_from_rankings`.
+    """
+    samples, without_run, without_both = left_out.samples, left_out.without_run, left_out.without_both
+    shown = tuple(dict.fromkeys(samples.categories))
+    plain = candidates.are_plain
+    everything = candidates if plain else _with_trained_categories(candidates, samples)
+    categories = candidates if plain else _fewer(everything, shown)
+    # All candidates are ranked, even if the settings choose some: they may choose any of them later.
+    ranking = ranking.model_copy(update={"candidates": ()})
     weights = None
     if without_both is not None:
         weights = _layer_weights(samples, without_both, trained, categories, ranking)
-    index = index_categories(
-        ranking, trained.layers, categories.ids, categories.features, weights.weights if weights else None, plain
-    )
-    learner = _ChancesLearner(samples, candidates, categories, index, without_run, without_both, presence)
+    matcher = _Matcher(ranking, trained, weights, plain)
+    standardised, standardisation = None, None
+    if ranking.standardise:
+        learner_of_moments = _StandardisationLearner(
+            samples, candidates, everything, categories, matcher, without_run, without_both
+        )
+        standardised = learner_of_moments.learned()
+        if (whole := standardised.standardisation) is not None:
+            standardisation = whole.select(everything.positions(categories.ids))
+            # What is stored is of the candidates alone.
+            standardised = replace(standardised, standardisation=whole.select(everything.positions(candidates.ids)))
+    index = matcher.index(categories, standardisation)
+    learner = _ChancesLearner(samples, candidates, categories, index, without_run, without_both, left_out.presence)
     imagined = np.array(samples.imagined or [False] * len(samples))
-    return Learned(learner.chances(~imagined), weights, presence, learner.chances(imagined) if imagined.any() else None)
+    return Learned(
+        learner.chances(~imagined),
+        weights,
+        left_out.presence,
+        learner.chances(imagined) if imagined.any() else None,
+        standardised,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Matcher:
+    """Makes indexes of candidates with the layers' learned weights."""
+
+    ranking: RankingSettings
+    trained: Trained
+    weights: LayerWeights | None
+    plain: bool
+
+    def index(self, categories: CandidateFeatures, standardisation: Standardisation | None = None) -> CategoryIndex:
+        """Index categories."""
+        return index_categories(
+            self.ranking,
+            self.trained.layers,
+            categories.ids,
+            categories.features,
+            self.weights.weights if self.weights else None,
+            self.plain,
+            standardisation,
+        )
+
+    def index_some(self, categories: CandidateFeatures, rows: Array) -> CategoryIndex:
+        """Index consecutive rows of categories, without standardisation."""
+        some = slice(int(rows[0]), int(rows[-1]) + 1)
+        features = {layer: values[some] for layer, values in categories.features.items()}
+        return self.index(CandidateFeatures(categories.ids[some], categories.names[some], features))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _StandardisationLearner:
+    """Learns how candidates' scores are standardised."""
+
+    samples: Samples
+    candidates: CandidateFeatures
+    everything: CandidateFeatures
+    categories: CandidateFeatures
+    matcher: _Matcher
+    without_run: Predictions
+    without_both: Predictions | None
+
+    def learned(self) -> LearnedStandardisation:
+        """Learn spreads of all candidates, and choose by the trials of complete samples how much of them counts.
+
+        Trials of categories that are candidates teach by predictions without their run, and all trials, if some
+        candidates were not shown, by predictions without their run and category.
+        """
+        samples = self.samples
+        counts = {"trials": len(samples), "runs": len(set(samples.runs)), "candidates": len(self.candidates.ids)}
+        why = lacking(counts | {"categories": len(set(samples.categories))})
+        if self.candidates.are_plain:
+            why = "categories themselves are decoded, each on its own scale"
+        if why:
+            return LearnedStandardisation("none", None, f"candidates' scores are not standardised: {why}")
+        candidate_ids, shown = set(self.candidates.ids), set(samples.categories)
+        left_out = {}
+        for imagined in (False, True):
+            if candidate_ids & shown:
+                left_out[f"trained {imagined}"] = self._left_out_scores(self.without_run, new=False, imagined=imagined)
+            if candidate_ids - shown and self.without_both is not None:
+                left_out[f"new {imagined}"] = self._left_out_scores(self.without_both, new=True, imagined=imagined)
+        left_out = {kind: of_kind for kind, of_kind in left_out.items() if len(of_kind.true)}
+        amount, note, gain, error = choose(left_out)
+        standardisation = None if amount == "none" else self._moments_of_all().standardisation(amount)
+        return LearnedStandardisation(amount, standardisation, note, gain, error)
+
+    def _moments_of_all(self) -> Moments:
+        """Sum the scores of all candidates for windows of other categories, some candidates at a time."""
+        rows = evenly(np.flatnonzero(self.without_run.fold >= 0))
+        decoded = {layer: values[rows] for layer, values in self.without_run.layers.items()}
+        labels = np.array([self.samples.categories[row] for row in windows_of(self.samples).of[rows]])
+        together = np.zeros(len(rows), np.int64)
+        parts = []
+        for start in range(0, len(self.everything.ids), _PIECE):
+            some = np.arange(start, min(start + _PIECE, len(self.everything.ids)))
+            is_other = labels[:, np.newaxis] != np.array(self.everything.ids)[some]
+            scores = self.matcher.index_some(self.everything, some).scores_of_many(decoded)
+            parts.append(Moments.of(scores, is_other, together))
+        joined = (np.concatenate([getattr(part, name) for part in parts], axis=1) for name in ("n", "total", "squares"))
+        return Moments(*joined)
+
+    def _left_out_scores(self, predictions: Predictions, *, new: bool, imagined: bool) -> LeftOutScores:
+        """Score all categories for the windows of one kind, and keep the scores for complete samples."""
+        samples, windows, ids = self.samples, windows_of(self.samples), self.categories.ids
+        flags = np.array(samples.imagined or [False] * len(samples))
+        rows = np.flatnonzero((predictions.fold >= 0) & (flags[windows.of] == imagined))
+        if not new:
+            rows = rows[self.candidates.positions(samples.categories)[windows.of[rows]] >= 0]
+        rows = evenly(rows, _MOST_RANKINGS)
+        if not len(rows):
+            none = np.zeros((0, len(ids)))
+            return LeftOutScores(none.astype(np.float32), rows, rows, Moments(none, none, none))
+        labels = np.array([samples.categories[row] for row in windows.of[rows]])
+        counted = labels[:, np.newaxis] != np.array(ids)
+        if new:
+            new_of_fold = np.stack([predictions.are_new_to(fold, ids) for fold in range(predictions.n_folds)])
+            counted &= new_of_fold[predictions.fold[rows]]
+        scores = self.matcher.index(self.categories).scores_of_many(
+            {layer: values[rows] for layer, values in predictions.layers.items()}
+        )
+        category = np.unique(labels, return_inverse=True)[1]
+        complete = np.flatnonzero(np.isin(rows, windows.last))
+        return LeftOutScores(
+            scores=scores[complete],
+            true=self.categories.positions(labels[complete].tolist()),
+            category=category[complete],
+            moments=Moments.of(scores, counted, category),
+        )
 
 
 def _layer_weights(

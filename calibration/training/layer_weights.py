@@ -44,8 +44,9 @@ def learn_layer_weights(
     """Learn weights of the layers' Fisher z with which the true category beats most of the others.
 
     Minimises the logistic loss of the weighted difference between the true category's z and another's, scaled to a
-    standard deviation of 1, plus a penalty on the differences between weights. The penalty is the one with the best
-    identification accuracy on left-out categories.
+    standard deviation of 1, plus a penalty on the differences between weights. The penalty is the largest whose
+    identification accuracy on left-out categories is within one standard error of the best, so that weights differ only
+    where this helps beyond doubt.
 
     Parameters
     ----------
@@ -99,13 +100,27 @@ def _differences(index: CategoryIndex, held_out: Mapping[str, Array], true: Sequ
 
 
 def _choose(differences: Float32Array, labels: Array) -> Float64Array:
-    """Choose the penalty that best identifies left-out categories, and return its weights, of sum 1."""
+    """Choose the largest penalty that identifies left-out categories about as well as the best, and return its weights.
+
+    About as well is within one standard error of their difference, over categories.
+    """
     folds = leave_groups_out(labels)
-    accuracy = [
-        np.concatenate([_accuracies(differences[out], _fit(differences[kept], penalty)) for kept, out in folds]).mean()
-        for penalty in _PENALTIES
-    ]
-    return _fit(differences, _PENALTIES[int(np.argmax(accuracy))])
+    order = np.concatenate([out for _, out in folds])
+    category = np.unique(labels[order], return_inverse=True)[1]
+    n_of = np.bincount(category)
+    accuracy = []
+    for penalty in _PENALTIES:
+        left_out = [_accuracies(differences[out], _fit(differences[kept], penalty)) for kept, out in folds]
+        accuracy.append(np.bincount(category, np.concatenate(left_out)) / n_of)
+    best = max(accuracy, key=lambda by_category: float(by_category.mean()))
+    behind = [best - by_category for by_category in accuracy]
+    as_good = [of_penalty.mean() <= _error(of_penalty) for of_penalty in behind]
+    return _fit(differences, _PENALTIES[as_good.index(True)])
+
+
+def _error(values: Float64Array) -> float:
+    """Return the standard error of a mean; infinite for a single value."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.inf
 
 
 def _fit(differences: Float32Array, penalty: float) -> Float64Array:

@@ -7,12 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from rtgod.decoding.correlation import correlate, correlate_at, fisher_slope, mean_fisher, profiles, standardise_rows
+from rtgod.decoding.correlation import (
+    correlate,
+    correlate_at,
+    fisher,
+    fisher_slope,
+    mean_fisher,
+    profiles,
+    standardise_rows,
+)
 from rtgod.decoding.decoder import AnyLayerDecoder
 from rtgod.decoding.shortlist import CommonPart, Shortlist
+from rtgod.decoding.standardisation import Standardisation
 from rtgod.errors import InputError
 from rtgod.messages import Array, Features, Float32Array, Float64Array, Int32Array
 from rtgod.settings import Combination, Matching, RankingSettings, Search
@@ -58,6 +68,8 @@ class CategoryIndex:
         means more than `exact_up_to_mb`. Up to `N_SHORTLISTED` candidates are always scored exactly.
     exact_up_to_mb : float
         Size of the features, and `_BYTES_A_SCORE` for each candidate, in units of 10⁶ bytes.
+    standardisation : Standardisation or None
+        Applied to the scores, a value for each row of `candidates`; None leaves scores as they are.
 
     Attributes
     ----------
@@ -86,6 +98,7 @@ class CategoryIndex:
         match: Matching = "zscored",
         search: Search = "auto",
         exact_up_to_mb: float = RankingSettings().exact_up_to_mb,
+        standardisation: Standardisation | None = None,
     ) -> None:
         self._plain, self._raw = plain, match == "raw" and not plain
         self._moments = [layers[name] for name in candidates]
@@ -93,6 +106,7 @@ class CategoryIndex:
         self.layers = tuple(candidates)
         self.positions = np.arange(n_all, dtype=np.int32) if positions is None else positions
         self.n_candidates = len(self.positions)
+        self._standardisation = standardisation and standardisation.select(self.positions)
         self._ends = np.cumsum([features.shape[1] for features in candidates.values()])
         self._weights = np.array([1.0 if weights is None else weights.get(name, 0.0) for name in candidates])
         # One array with a row for each candidate: every ranking reads it from end to end, limited by memory bandwidth.
@@ -143,7 +157,27 @@ class CategoryIndex:
             Features of every layer in `layers`; those of other layers are ignored.
         """
         query = self._query(features)
-        return self._combined(correlate(self._rows, query.units, self._ends), query, self._profiles)
+        return self._combined(correlate(self._rows, query.units, self._ends), query)
+
+    def scores_of_many(self, layers: Mapping[str, Array]) -> Float32Array:
+        """Score each candidate for many decoded features, to rounding as `scores` does and faster.
+
+        Parameters
+        ----------
+        layers : mapping of str to ndarray of shape (n_decoded, n_units)
+            Features of every layer in `layers`; those of other layers are ignored.
+
+        Returns
+        -------
+        ndarray of shape (n_decoded, n_candidates), float32
+        """
+        decoded = {name: np.asarray(layers[name], np.float32) for name in self.layers}
+        n = len(next(iter(decoded.values())))
+        queries = [self._query(Features(i, {name: values[i] for name, values in decoded.items()})) for i in range(n)]
+        units = np.stack([query.units for query in queries])
+        bounds = pairwise((0, *self._ends.tolist()))
+        by_layer = np.stack([self._rows[:, a:b] @ units[:, a:b].T for a, b in bounds], axis=-1)
+        return np.stack([self._combined(by_layer[:, i], query) for i, query in enumerate(queries)])
 
     def rank(self, features: Features) -> tuple[Int32Array, Float32Array]:
         """Return the first `n_ranked` candidates, and their scores; see `top`.
@@ -174,9 +208,7 @@ class CategoryIndex:
             return self.positions[best], scores[best]
         query = self._query(features)
         rows = self._shortlist.search(self._vector(query))
-        candidate_profiles = None if self._profiles is None else self._profiles[rows]
-        correlations = correlate_at(self._rows, rows, query.units, self._ends)
-        scores = self._combined(correlations, query, candidate_profiles)
+        scores = self._combined(correlate_at(self._rows, rows, query.units, self._ends), query, rows)
         best = np.argsort(-scores, kind="stable")[:n]
         return self.positions[rows[best]], scores[best]
 
@@ -201,14 +233,17 @@ class CategoryIndex:
         units = np.concatenate([standardise_rows(of_layer)[0] for of_layer in layers])
         return _Query(units, None if self._profiles is None else profiles(layers)[0])
 
-    def _combined(
-        self, correlations: Float32Array, query: _Query, candidate_profiles: Float64Array | None
-    ) -> Float32Array:
-        """Combine the layers' correlations, (n, n_layers), into scores; the profiles are of the same candidates."""
+    def _combined(self, correlations: Float32Array, query: _Query, rows: Int32Array | None = None) -> Float32Array:
+        """Combine the layers' correlations, (n, n_layers), of all candidates or of some rows into scores, as shown."""
+        scores = self._in_one(correlations, query, rows)
+        return scores if self._standardisation is None else self._standardisation.applied(scores, rows)
+
+    def _in_one(self, correlations: Float32Array, query: _Query, rows: Int32Array | None) -> Float32Array:
         if self._plain:
             return correlations.mean(axis=1)
-        if candidate_profiles is None or query.profile is None:
+        if self._profiles is None or query.profile is None:
             return mean_fisher(correlations, self._weights)
+        candidate_profiles = self._profiles if rows is None else self._profiles[rows]
         within = (candidate_profiles[:, 0] * correlations * query.profile[0]).sum(axis=1)
         between = (candidate_profiles[:, 1] * query.profile[1]).sum(axis=1)
         return mean_fisher((within + between).astype(np.float32)[:, np.newaxis], np.ones(1))
@@ -216,7 +251,9 @@ class CategoryIndex:
     def _vectors(self, rows: Int32Array) -> Float32Array:
         """Return candidates as vectors whose dot product with `_vector` of a query is about their score."""
         vectors = self._similar(rows)
-        return vectors if self._common is None else self._common.taken_out(vectors)
+        if self._common is not None:
+            vectors = self._common.taken_out(vectors)
+        return vectors if self._standardisation is None else self._standardisation.coded(vectors, rows)
 
     def _similar(self, rows: Int32Array) -> Float32Array:
         if self._profiles is None:
@@ -224,14 +261,24 @@ class CategoryIndex:
         return self._concatenated(self._rows[rows], self._profiles[rows])
 
     def _vector(self, query: _Query) -> Float32Array:
+        # A score times `unit` is about `level` and the vector's dot product with a candidate's.
+        level, unit = 0.0, float(self._weights.sum())
         if query.profile is not None:
-            vector = self._concatenated(query.units[np.newaxis], query.profile[np.newaxis])[0]
+            vector, unit = self._concatenated(query.units[np.newaxis], query.profile[np.newaxis])[0], 1.0
+            if self._common is not None:
+                shared = self._common.products(vector).sum(keepdims=True)
+                unit = float(1 / fisher_slope(shared)[0])
+                level = unit * float(fisher(shared)[0])
         else:
             weights = self._weights
             if self._common is not None:  # Fisher's z of a small r is about r; it grows faster where r is large
-                weights = weights * fisher_slope(self._common.products(query.units))
+                shared = self._common.products(query.units)
+                level = float((weights * fisher(shared)).sum())
+                weights = weights * fisher_slope(shared)
             vector = self._spread(weights) * query.units
-        return vector if self._common is None else self._common.of_query(vector)
+        if self._common is not None:
+            vector = self._common.of_query(vector)
+        return vector if self._standardisation is None else self._standardisation.coded_query(vector, level, unit)
 
     def _concatenated(self, rows: Float32Array, profile: Float64Array) -> Float32Array:
         """Concatenate units and levels of the layers, so that dot products are correlations over all units."""
@@ -257,6 +304,7 @@ def index_categories(
     candidates: Mapping[str, Float32Array],
     weights: Mapping[str, float] | None,
     plain: bool = False,
+    standardisation: Standardisation | None = None,
 ) -> CategoryIndex:
     """Make the index that the settings ask for.
 
@@ -271,6 +319,8 @@ def index_categories(
         Weights of the layers, learned in calibration.
     plain : bool
         Whether each unit stands for one candidate; see `CategoryIndex`.
+    standardisation : Standardisation or None
+        Learned in calibration, a value for each of `candidate_ids`; used if the settings ask for it.
 
     Raises
     ------
@@ -294,8 +344,18 @@ def index_categories(
         )
     positions = positions_of(settings.candidates, candidate_ids) if settings.candidates else None
     matched = {name: candidates[name] for name in names}
-    kind = settings.combine, weights, positions, plain, settings.match, settings.search, settings.exact_up_to_mb
-    return CategoryIndex(matched, layers, *kind)
+    return CategoryIndex(
+        matched,
+        layers,
+        settings.combine,
+        weights,
+        positions,
+        plain,
+        settings.match,
+        settings.search,
+        settings.exact_up_to_mb,
+        standardisation if settings.standardise else None,
+    )
 
 
 def check_matching(settings: RankingSettings, plain: bool) -> None:

@@ -96,6 +96,16 @@ def mean_fisher(correlations: Float32Array, weights: Float64Array) -> Float32Arr
     return out
 
 
+def fisher(r: Float64Array) -> Float64Array:
+    """Compute Fisher's z of some r.
+
+    Parameters
+    ----------
+    r : ndarray of shape (n,), float64
+    """
+    return np.asarray(np.arctanh(np.clip(r, -_LARGEST_R, _LARGEST_R)))
+
+
 def fisher_slope(r: Float64Array) -> Float64Array:
     """Compute by how much Fisher's z grows with r, at some r.
 

@@ -17,7 +17,7 @@ from rtgod.errors import MissingDependencyError
 from rtgod.messages import Array, Float32Array, Float64Array, Int32Array
 
 #: Columns that share one code of `_N_BITS` bits ("Quicker ADC", André et al. 2021).
-_COLUMNS_PER_CODE = 4
+COLUMNS_PER_CODE = 4
 _N_BITS = 4
 #: Parts that are scanned in parallel. Their number is fixed, so that the number of cores changes only the time.
 _N_PARTS = 8
@@ -48,9 +48,9 @@ class Shortlist:
     def __init__(self, n_rows: int, rows_at: Callable[[Int32Array], Float32Array], size: int) -> None:
         faiss = _faiss()
         sample = rows_at(np.linspace(0, n_rows - 1, min(_PIECE, n_rows)).astype(np.int32))
-        self._n_padding = -sample.shape[1] % _COLUMNS_PER_CODE
+        self._n_padding = -sample.shape[1] % COLUMNS_PER_CODE
         width = sample.shape[1] + self._n_padding
-        codes = faiss.IndexPQFastScan(width, width // _COLUMNS_PER_CODE, _N_BITS, faiss.METRIC_INNER_PRODUCT)
+        codes = faiss.IndexPQFastScan(width, width // COLUMNS_PER_CODE, _N_BITS, faiss.METRIC_INNER_PRODUCT)
         codes.pq.cp.niter = _N_ITERATIONS
         codes.train(self._padded(sample))
         self._parts = [faiss.clone_index(codes) for _ in range(_N_PARTS)]
@@ -61,7 +61,7 @@ class Shortlist:
                 part.add(self._padded(rows_at(positions[start : start + _PIECE])))
         self._threads = ThreadPoolExecutor(_N_PARTS)
         self._per_part = -(-size // _N_PARTS)
-        self.n_bytes = n_rows * width // _COLUMNS_PER_CODE * _N_BITS // 8
+        self.n_bytes = n_rows * width // COLUMNS_PER_CODE * _N_BITS // 8
 
     def search(self, query: Float32Array) -> Int32Array:
         """Find the rows whose dot products with `query` are about the largest; positions ascend.
@@ -148,7 +148,7 @@ class CommonPart:
 
     def _joined(self, first: Float64Array, along: Float64Array, rows: Float32Array) -> Float32Array:
         """Return `first`, filled up to whole codes, before the rows without their part `along` the directions."""
-        n_first = first.shape[1] + -first.shape[1] % _COLUMNS_PER_CODE
+        n_first = first.shape[1] + -first.shape[1] % COLUMNS_PER_CODE
         joined = np.zeros((len(rows), n_first + rows.shape[1]), np.float32)
         joined[:, : first.shape[1]] = first
         rest = joined[:, n_first:]

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from rtgod.bundle import DecoderBundle, settings_of, sha256_of
 from rtgod.decoding.chances import Chances, Presence, Weight
 from rtgod.decoding.decoder import DenseLayerDecoder, LayerDecoder, SparseLayerDecoder
+from rtgod.decoding.standardisation import Standardisation
 from rtgod.errors import BundleError, InputError
 from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.noise_model import NoiseComponents
@@ -313,6 +314,29 @@ def test_weights_of_layers_come_from_the_bundle(tmp_path):
     for weights in (None, {}, {"conv": 0.0}):
         with pytest.raises(InputError, match="no weights were learned"):
             replace(back, layer_weights=weights).category_index()
+
+
+def test_a_standardisation_comes_back_and_without_one_scores_are_as_before(tmp_path):
+    n = small.N_CANDIDATES
+    made = Standardisation(np.linspace(-0.1, 0.1, n, dtype=np.float32), np.linspace(0.5, 2, n, dtype=np.float32))
+    replace(small.bundle(), standardisation=made).save(tmp_path / "bundle")
+    back = DecoderBundle.load(tmp_path / "bundle")
+    features = back.decoder().decode(0, np.linspace(-1, 1, small.N_VOXELS, dtype=np.float32))
+    plain = small.bundle().category_index().scores(features)
+    scores = back.category_index().scores(features)
+    assert scores.tobytes() == ((plain - made.offset) * made.scale).tobytes()
+    # A bundle of an older version has neither the arrays nor the setting.
+    small.bundle().save(tmp_path / "older")
+    header = json.loads((tmp_path / "older" / "bundle.json").read_text())
+    del header["settings"]["ranking"]["standardise"]
+    (tmp_path / "older" / "bundle.json").write_text(json.dumps(header))
+    older = DecoderBundle.load(tmp_path / "older")
+    assert (older.standardisation, older.settings.ranking.standardise) == (None, False)
+    assert older.category_index().scores(features).tobytes() == plain.tobytes()
+    short = Standardisation(made.offset[1:], made.scale[1:])
+    replace(small.bundle(), standardisation=short).save(tmp_path / "short")
+    with pytest.raises(BundleError, match="ranking/offset is float32 of shape"):
+        DecoderBundle.load(tmp_path / "short")
 
 
 def test_a_confidence_comes_back(tmp_path):

@@ -15,6 +15,7 @@ from rtgod.decoding.category_index import CategoryIndex, index_categories
 from rtgod.decoding.correlation import standardise_rows
 from rtgod.decoding.decoder import LayerDecoder
 from rtgod.decoding.shortlist import CommonPart
+from rtgod.decoding.standardisation import Standardisation
 from rtgod.errors import InputError, MissingDependencyError
 from rtgod.messages import Features
 from rtgod.settings import RankingSettings
@@ -439,3 +440,81 @@ def test_of_plain_categories_each_has_its_own_unit():
         order, scores = index.rank(Features(0, {"category": units}))
         assert order.tolist() == [n - 1, 0]
         np.testing.assert_allclose(scores, z[[n - 1, 0]], rtol=1e-6)
+
+
+# ---------------------------------------------------------------- candidates on one level
+
+
+def standardisation_of(n, seed=6):
+    """Offsets and scales that change the ranking, about a level as of scores."""
+    rng = np.random.default_rng(seed)
+    return Standardisation(rng.normal(0, 0.02, n).astype(np.float32), np.exp(rng.normal(0, 0.3, n)).astype(np.float32))
+
+
+def test_a_standardised_score_is_the_score_less_its_offset_times_its_scale(layers, candidates, features):
+    standardisation = standardisation_of(N_CANDIDATES)
+    plain = CategoryIndex(candidates, layers).scores(features)
+    for positions in (None, np.array([2, 3, 11], np.int32)):
+        index = CategoryIndex(candidates, layers, positions=positions, standardisation=standardisation)
+        rows = np.arange(N_CANDIDATES) if positions is None else positions
+        expected = [(plain[row] - standardisation.offset[row]) * standardisation.scale[row] for row in rows]
+        scores = index.scores(features)
+        np.testing.assert_array_equal(scores, np.array(expected, np.float32))
+        order, ranked = index.rank(features)
+        np.testing.assert_array_equal(order, rows[np.argsort(-scores, kind="stable")])
+        assert ranked.tobytes() == np.sort(scores)[::-1].tobytes()
+    assert (
+        np.argsort(-plain)
+        != np.argsort(-np.array(CategoryIndex(candidates, layers, standardisation=standardisation).scores(features)))
+    ).any()
+
+
+def test_offset_0_and_scale_1_are_as_none_and_settings_may_leave_it_out(layers, candidates, features):
+    plain = CategoryIndex(candidates, layers).scores(features)
+    neutral = Standardisation(np.zeros(N_CANDIDATES, np.float32), np.ones(N_CANDIDATES, np.float32))
+    scores = CategoryIndex(candidates, layers, standardisation=neutral).scores(features)
+    assert (scores.dtype, scores.tobytes()) == (np.float32, plain.tobytes())
+    ids = tuple(map(str, range(N_CANDIDATES)))
+    for standardise in (True, False):
+        settings = RankingSettings(standardise=standardise)
+        index = index_categories(
+            settings, layers, ids, candidates, None, standardisation=standardisation_of(N_CANDIDATES)
+        )
+        assert (index.scores(features).tobytes() == plain.tobytes()) is not standardise
+
+
+@pytest.mark.parametrize("combine", ["fisher", "concatenated"])
+def test_many_at_once_are_scored_as_one_by_one(layers, candidates, features, combine):
+    index = CategoryIndex(candidates, layers, combine, standardisation=standardisation_of(N_CANDIDATES))
+    other = Features(4, {name: 0.5 * values + 1 for name, values in features.layers.items()})
+    together = index.scores_of_many({name: np.stack([features.layers[name], other.layers[name]]) for name in layers})
+    assert together.dtype == np.float32
+    np.testing.assert_allclose(together, [index.scores(features), index.scores(other)], atol=1e-5)
+
+
+@pytest.mark.usefixtures("few_are_many")
+@pytest.mark.parametrize("match", ["zscored", "raw"])
+@pytest.mark.parametrize("combine", ["fisher", "concatenated", "weighted"])
+def test_a_shortlist_finds_the_best_standardised_candidates(combine, match):
+    layers, candidates, queries = many(profile=np.float32(20 if match == "raw" else 1))
+    weights = {"a": 0.9, "b": 0.1}
+    plain = CategoryIndex(candidates, layers, combine, weights, match=match).scores(queries[0])
+    divisor = np.exp(np.random.default_rng(8).normal(0, 0.15, N_MANY)).astype(np.float32)
+    noise = np.random.default_rng(9).normal(0, 0.2 * plain.std(), N_MANY).astype(np.float32)
+    standardisation = Standardisation(plain.mean() * (1 - divisor) + noise, 1 / divisor)
+    index = CategoryIndex(candidates, layers, combine, weights, match=match, standardisation=standardisation)
+    found = 0
+    for features in queries:
+        every_score = index.scores(features)
+        order, scores = index.rank(features)
+        assert scores.tobytes() == every_score[order].tobytes()
+        found += np.isin(np.argsort(-every_score, kind="stable")[:10], order[:10]).sum()
+    assert found / (10 * len(queries)) >= (0.98 if match == "zscored" else 0.95)
+
+
+@pytest.mark.parametrize(
+    ("offset", "scale"), [([0.0, 1.0], [1.0]), ([0.0], [0.0]), ([np.nan], [1.0]), ([0.0], [np.inf])]
+)
+def test_a_standardisation_that_cannot_be_applied_is_refused(offset, scale):
+    with pytest.raises(ValueError, match="candidates' offsets"):
+        Standardisation(np.array(offset, np.float32), np.array(scale, np.float32))
