@@ -23,6 +23,7 @@ from rtgod.decoding.category_index import CategoryIndex, index_categories
 from rtgod.decoding.chances import Chances, Judge
 from rtgod.decoding.confidence import Confidence
 from rtgod.decoding.decoder import AnyLayerDecoder, Decoder, DenseLayerDecoder, LayerDecoder, SparseLayerDecoder
+from rtgod.decoding.picture_index import Pictures
 from rtgod.decoding.standardisation import Standardisation
 from rtgod.errors import BundleError, what_went_wrong
 from rtgod.events.table import label_of
@@ -87,6 +88,9 @@ class DecoderBundle:
     standardisation : Standardisation or None
         What candidates' scores are standardised by, a value for each of `candidates`; None if calibration chose or
         learned nothing, as in bundles of older versions.
+    pictures : Pictures or None
+        Pictures of which every ranking names the nearest; None if calibration was given none. Their codes stay in the
+        file, as `candidate_features` do.
     bundle_id : str
         First digits of the arrays' checksum; empty before the bundle is saved and loaded.
 
@@ -118,6 +122,7 @@ class DecoderBundle:
     plain_categories: bool = False
     imagined_chances: Chances | None = None
     standardisation: Standardisation | None = None
+    pictures: Pictures | None = None
     bundle_id: str = ""
 
     @property
@@ -163,6 +168,7 @@ class DecoderBundle:
                     "plain_categories": self.plain_categories,
                     "settings": self.settings.model_dump(mode="json"),
                     "provenance": dict(self.provenance),
+                    "pictures": self.pictures and _pictures_header(self.pictures),
                 }
                 (unfinished / HEADER).write_text(json.dumps(header, indent=1), encoding="utf-8")
         except (OSError, SafetensorError, TypeError) as error:
@@ -194,7 +200,7 @@ class DecoderBundle:
                 f"{str(header.get('sha256'))[:12]}…; the file was altered or cut short: copy it again or recalibrate"
             )
         try:
-            return cls._assemble(header, read_arrays(folder / _ARRAYS, lambda name: name.endswith("/candidates")))
+            return cls._assemble(header, read_arrays(folder / _ARRAYS, _is_mapped))
         except (KeyError, TypeError, ValueError, ValidationError, SafetensorError) as error:
             raise BundleError(f"bundle {folder}: {HEADER} and {_ARRAYS} do not fit together ({error})") from error
 
@@ -252,8 +258,9 @@ class DecoderBundle:
             is_new = chances.are_new([c.category_id for c in self.candidates])
             confidence = Judge(self.chances, is_new, self.response, self.imagined_chances)
         return Pipeline(
-            self.reference, self.noise, decoder, category_index, names, run, self.settings, repeats, confidence
-        )
+            self.reference, self.noise, decoder, category_index, names, run, self.settings, repeats, confidence,
+            self.pictures,
+        )  # fmt: skip
 
     def _arrays(self) -> dict[str, Array]:
         arrays: dict[str, Array] = {
@@ -271,6 +278,10 @@ class DecoderBundle:
             arrays["response"] = self.response
         if self.standardisation is not None:
             arrays["ranking/offset"], arrays["ranking/scale"] = self.standardisation.offset, self.standardisation.scale
+        if self.pictures is not None:
+            arrays["pictures/codes"] = self.pictures.codes
+            if self.pictures.basis is not None:
+                arrays["pictures/basis"] = self.pictures.basis
         if shape := self.noise.shape:
             arrays["noise/sd"], arrays["noise/components"] = shape.sd, shape.components
             arrays["noise/shrinkage"] = shape.shrinkage
@@ -301,6 +312,7 @@ class DecoderBundle:
             plain_categories=TypeAdapter(bool).validate_python(header.get("plain_categories", False)),
             response=arrays.get("response"),
             standardisation=_standardisation_of(arrays),
+            pictures=_pictures_of(header, arrays),
             bundle_id=bundle_id_of(header),
         )
         bundle._check_shapes()
@@ -336,6 +348,11 @@ class DecoderBundle:
             shapes["response"] = (n_voxels,)
         if self.standardisation is not None:
             shapes |= {"ranking/offset": (len(self.candidates),), "ranking/scale": (len(self.candidates),)}
+        if self.pictures is not None:
+            self.pictures.check_units({name: layer.n_units for name, layer in self.layers.items()})
+            shapes["pictures/codes"] = self.pictures.codes.shape
+            if self.pictures.basis is not None:
+                shapes["pictures/basis"] = self.pictures.basis.shape
         if noise := self.noise.shape:
             n_components = len(noise.components)
             shapes |= {"noise/sd": (n_voxels,), "noise/components": (n_components, n_voxels)}
@@ -414,6 +431,31 @@ def _standardisation_of(arrays: Mapping[str, Array]) -> Standardisation | None:
     if (offset is None) != (scale is None):
         raise ValueError("of ranking/offset and ranking/scale only one is there")
     return None if offset is None or scale is None else Standardisation(offset, scale)
+
+
+def _is_mapped(name: str) -> bool:
+    """Whether an array stays in its file, and is read as it is used."""
+    return name.endswith("/candidates") or name == "pictures/codes"
+
+
+def _pictures_header(pictures: Pictures) -> dict[str, Any]:
+    return {
+        "names": list(pictures.names),
+        "weights": dict(pictures.weights),
+        "chances": pictures.chances and asdict(pictures.chances),
+    }
+
+
+def _pictures_of(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Pictures | None:
+    if not (saved := header.get("pictures")):
+        return None
+    return Pictures(
+        tuple(map(str, saved["names"])),
+        arrays["pictures/codes"],
+        TypeAdapter(dict[str, NotNegative]).validate_python(saved["weights"]),
+        arrays.get("pictures/basis"),
+        TypeAdapter(Chances | None).validate_python(saved["chances"]),
+    )
 
 
 def _layer_of(name: str, kind: type[AnyLayerDecoder], arrays: Mapping[str, Array]) -> AnyLayerDecoder:

@@ -361,6 +361,38 @@ class Features:
     layers: Mapping[str, Float32Array]
 
 
+@dataclass(frozen=True, slots=True)
+class NearPicture:
+    """One of the pictures nearest to what was decoded.
+
+    Attributes
+    ----------
+    name : str
+        Path of the picture below the folder that the decoder was calibrated with.
+    score : float
+        Weighted mean over layers of Pearson's r.
+    probability : float or None
+        Chance that this picture is the one that is seen, if that one is in the folder, as calibrated on held-out
+        trials; None if it is unknown.
+
+    Examples
+    --------
+    >>> import rtgod.messages
+    >>> rtgod.messages.NearPicture("cats/tabby.jpg", score=0.31, probability=0.2)
+    NearPicture(name='cats/tabby.jpg', score=0.31, probability=0.2)
+    """
+
+    name: str
+    score: float
+    probability: float | None = None
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.score):
+            raise ValueError(f"score {self.score} of the picture {self.name} is not finite")
+        if self.probability is not None and not 0 <= self.probability <= 1:
+            raise ValueError(f"probability {self.probability} of the picture {self.name} is not from 0 to 1")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
     """Ranking of the candidate categories, best first.
@@ -394,6 +426,8 @@ class Ranking:
         trials; None if they were not learned for such candidates.
     age_s : float or None
         Seconds from the volume's arrival at the source to the ranking's leaving the server; None outside a server.
+    pictures : tuple of NearPicture
+        Nearest pictures of the decoder's own, best first; empty if it has none.
 
     Examples
     --------
@@ -417,6 +451,7 @@ class Ranking:
     n_blocks: int = 1
     probability: tuple[float, float, float] | None = None
     age_s: float | None = None
+    pictures: tuple[NearPicture, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "order", read_only(self.order, np.int32))

@@ -11,6 +11,7 @@ from rtgod.decoding.category_index import CategoryIndex
 from rtgod.decoding.chances import Judge
 from rtgod.decoding.confidence import Confidence
 from rtgod.decoding.decoder import Decoder, response_of
+from rtgod.decoding.picture_index import Pictures
 from rtgod.messages import Answer, NotReady, Pattern, Ranking, Reason, Run, Volume
 from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.preprocessor import Noise, Preprocessor
@@ -41,6 +42,8 @@ class Pipeline(Stateful):
         The session's evidence so far.
     confidence : Confidence or Judge or None
         Model that gives the chances of a ranking; None for rankings without them.
+    pictures : Pictures or None
+        Pictures of which every ranking names the nearest; None for rankings without them.
 
     Raises
     ------
@@ -61,12 +64,16 @@ class Pipeline(Stateful):
         settings: PipelineSettings,
         repeats: RepeatAverager,
         confidence: Confidence | Judge | None = None,
+        pictures: Pictures | None = None,
     ) -> None:
         self._front = Preprocessor(reference, run, settings, noise, repeats)
         self._decoder = decoder
         self._category_index = category_index
         self._confidence = confidence
         self._names = names
+        self._pictures = pictures
+        if pictures is not None:
+            _ = pictures.search  # made before the first volume
         self._n_top = settings.ranking.n_top
         self._blocks = run.blocks
 
@@ -115,7 +122,8 @@ class Pipeline(Stateful):
             features = decoder.decode(sample.index, sample.values)
         with stopwatch("rank"):
             order, scores = category_index.rank(features)
-        probability = None
+        probability, response, pictures = None, None, ()
+        imagined = sample.block is not None and self._blocks[sample.block].imagined
         if self._confidence:
             weights = self._confidence.weights if isinstance(self._confidence, Judge) else None
             response = None if weights is None else response_of(weights, sample.values)
@@ -126,8 +134,13 @@ class Pipeline(Stateful):
                 sample.n_volumes,
                 sample.n_blocks,
                 response,
-                imagined=sample.block is not None and self._blocks[sample.block].imagined,
+                imagined=imagined,
             )
+        if self._pictures is not None:
+            with stopwatch("pictures"):
+                pictures = self._pictures.nearest(
+                    features, decoder.layers, sample.n_volumes, response, imagined=imagined
+                )
         ranking = Ranking(
             run_id=volume.run_id,
             index=volume.index,
@@ -141,5 +154,6 @@ class Pipeline(Stateful):
             motion=pattern.motion,
             stage_ms=stopwatch.stage_ms,
             probability=probability,
+            pictures=pictures,
         )
         return ranking, pattern

@@ -180,7 +180,7 @@ class Chances:
         at_one, per_log = self.head_start
         head_start = at_one + per_log * math.log(_within(n_volumes, self.n_volumes))
         groups = [np.flatnonzero(~is_new), np.flatnonzero(is_new)]
-        weights = [self._weight(kind, n_candidates, n_volumes) if len(groups[kind]) else 0.0 for kind in (TRAINED, NEW)]
+        weights = [self.weight(kind, n_candidates, n_volumes) if len(groups[kind]) else 0.0 for kind in (TRAINED, NEW)]
         for kind, rows in enumerate(groups):
             weight = weights[kind]
             if weight is None:
@@ -197,13 +197,38 @@ class Chances:
         # With no more than k candidates, the true one is among the first k, whatever rounding leaves.
         chances = [1.0 if k >= n_candidates else min(float(odds[:k].sum()) / total, 1.0) for k in FIRST]
         if self.presence is not None and response is not None:
-            present = self.presence.probability(response, _within(n_volumes, self.n_volumes))
+            present = self.presence_of(response, n_volumes)
             luck = [min(k / n_candidates, 1.0) for k in FIRST]
             chances = [present * p + (1 - present) * by_luck for p, by_luck in zip(chances, luck, strict=True)]
         # Sums of different lengths are rounded differently; the chances must not descend.
         return chances[0], max(chances[:2]), max(chances)
 
-    def _weight(self, kind: int, n_candidates: int, n_volumes: int) -> float | None:
+    def presence_of(self, response: float | None, n_volumes: int) -> float:
+        """Return the chance that a pattern holds a response; 1 if nothing is known of it.
+
+        Parameters
+        ----------
+        response : float or None
+            Share of a response in the pattern.
+        n_volumes : int
+            Volumes that the pattern rests on.
+        """
+        if self.presence is None or response is None:
+            return 1.0
+        return self.presence.probability(response, _within(n_volumes, self.n_volumes))
+
+    def weight(self, kind: int, n_candidates: int, n_volumes: int) -> float | None:
+        """Return the log odds that one unit of a candidate's score is worth; None if they were not learned.
+
+        Parameters
+        ----------
+        kind : int
+            `TRAINED` or `NEW`.
+        n_candidates : int
+            Number of all candidates.
+        n_volumes : int
+            Volumes that the ranking rests on.
+        """
         weight = self.weights[kind]
         if weight is None:
             return None

@@ -164,6 +164,11 @@ class Decoder:
         return Features(index, decoded)
 
     @property
+    def layers(self) -> Mapping[str, AnyLayerDecoder]:
+        """Decoders of the layers, by name."""
+        return self._layers
+
+    @property
     def n_voxels(self) -> int:
         """Number of voxels in a pattern."""
         return self._patterns.shape[1]

@@ -80,6 +80,9 @@ _ARRAYS: dict[type[Message], dict[str, tuple[tuple[str, ...], int]]] = {
     Ranking: {"order": (("int32",), 1), "scores": (("float32",), 1)},
 }
 
+#: Fields that a header leaves out while they have their default, so that messages without them are those of older versions.
+_LEFT_OUT: dict[type[Message], tuple[str, ...]] = {Ranking: ("pictures",)}
+
 
 def _fields(cls: type[Message]) -> dict[str, dataclasses.Field[Any]]:
     return {f.name: f for f in dataclasses.fields(cls)}
@@ -118,6 +121,9 @@ def to_frames(message: Message) -> list[Frame]:
     if specs:
         header["arrays"] = specs
     header |= {name: getattr(message, name) for name in _FIELDS[cls] if name not in arrays}
+    for name in _LEFT_OUT.get(cls, ()):
+        if header[name] == _FIELDS[cls][name].default:
+            del header[name]
     frames: list[Frame] = [msgspec.json.encode(header, enc_hook=_encode_small_array)]
     frames += [_little_endian(a).data.cast("B") if a.size else b"" for a in arrays.values()]
     return frames
