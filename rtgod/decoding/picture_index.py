@@ -296,5 +296,6 @@ def _scaled_dots(codes: Any, scales: Any, query: Any, step: float, out: Any) -> 
         code = codes[row]
         total = np.int32(0)
         for column in range(code.size):
-            total += np.int32(code[column]) * np.int32(query[column])
+            # Cast back at once: numba adds in 64 bits, of which half as many fit a vector.
+            total = np.int32(total + np.int32(code[column]) * np.int32(query[column]))
         out[row] = np.float32(total * step * scales[row])
