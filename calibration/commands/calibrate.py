@@ -23,6 +23,7 @@ from calibration.commands.options import (
     NetworkName,
     NetworkOptions,
     NoiseMask,
+    Pictures,
     PlainCategories,
     PreprocessingFile,
     Region,
@@ -68,6 +69,7 @@ def calibrate(
     mask: Mask = None,
     images: Images = None,
     candidates: CandidatesOption = None,
+    pictures: Pictures = None,
     noise_mask: NoiseMask = None,
     names: Names = None,
     plain_categories: PlainCategories = False,
@@ -116,13 +118,15 @@ def calibrate(
         read_header(out)  # nothing but a bundle is replaced
     dataset_options = DatasetOptions(
         paths=runs, subject=subject, training=training, region=region, mask=mask, noise_mask=noise_mask, images=images,
-        candidates=candidates, names=names, events=events or (), tr_s=tr, echo=echo_of(echo), plain=plain_categories,
+        candidates=candidates, pictures=pictures, names=names, events=events or (), tr_s=tr, echo=echo_of(echo), plain=plain_categories,
         reading=pipeline.events,
     )  # fmt: skip
     began = time.perf_counter()
     with console.status("reading what is there"):
         inputs = find_training(dataset_options)
     say_found(inputs, plain_categories)
+    if inputs.pictures is not None:
+        _say_pictures(inputs.pictures)
     if inputs.images is None and (
         unused := [f"--{name}" for name, value in network_options._asdict().items() if value is not None]
     ):
@@ -156,6 +160,15 @@ def calibrate(
     decoded = f"network {chosen.name} with weights {chosen.weights}" if chosen else "the categories themselves"
     content = f": the decoder of subject {inputs.subject}, {decoded}"
     console.print(styled("written to ", (out, "bold"), content), soft_wrap=True)
+
+
+def _say_pictures(source: Path) -> None:
+    """Print how many of the user's pictures there are, and which are left out."""
+    with needs_calibration():
+        from calibration.features.picture_files import PictureFiles
+    files = PictureFiles(source)
+    console.print(styled(("pictures", "yellow"), f" {len(files.names):,} of {source}"), soft_wrap=True)
+    say_missing(files.notes)
 
 
 def _print_summary(summary: CalibrationReport) -> None:

@@ -85,6 +85,13 @@ CandidatesOption = Annotated[
         "BIDS/stimuli/candidates."
     ),
 ]
+Pictures = Annotated[
+    Path | None,
+    typer.Option(
+        help="Your own pictures, a folder or their feature store (`rtgod features`): every ranking then names the nearest "
+        "four, and `rtgod stimulus feedback` can show them."
+    ),
+]
 Names = Annotated[
     Path | None, typer.Option(help="Table with category_id and name; default BIDS/stimuli/categories.tsv if there.")
 ]

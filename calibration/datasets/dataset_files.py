@@ -52,6 +52,8 @@ class DatasetOptions:
     images, candidates : Path or None
         Folder with the shown images, and one with a folder of images for each candidate category; or stores of their
         features.
+    pictures : Path or None
+        Folder with the user's own pictures, or a store of their features.
     names : Path or None
         Table of category names.
     events : sequence of Path
@@ -76,6 +78,7 @@ class DatasetOptions:
     noise_mask: Path | None = None
     images: Path | None = None
     candidates: Path | None = None
+    pictures: Path | None = None
     names: Path | None = None
     events: Sequence[Path] = ()
     tr_s: float | None = None
@@ -106,6 +109,8 @@ class DatasetFiles:
     images, candidates : Path or None
         Shown images, and images of candidate categories, or stores of their features; None where the categories
         themselves are decoded.
+    pictures : Path or None
+        The user's own pictures, or a store of their features.
     names : Path or None
         Table of category names.
     noise_mask : Path or None
@@ -121,6 +126,7 @@ class DatasetFiles:
     regions: Mapping[str, Region] = field(default_factory=dict)
     images: Path | None = None
     candidates: Path | None = None
+    pictures: Path | None = None
     names: Path | None = None
     noise_mask: Path | None = None
     missing: tuple[str, ...] = ()
@@ -242,7 +248,14 @@ def _with_stimuli(options: DatasetOptions, files: DatasetFiles) -> DatasetFiles:
             images, candidates = images or stimuli, candidates or stimuli / "candidates"
         usual = stimuli / "categories.tsv"
         names = names or (usual if usual.is_file() else None)
-    return replace(files, images=images, candidates=candidates, names=names, noise_mask=options.noise_mask)
+    return replace(
+        files,
+        images=images,
+        candidates=candidates,
+        pictures=options.pictures,
+        names=names,
+        noise_mask=options.noise_mask,
+    )
 
 
 def find_any_runs(

@@ -11,6 +11,7 @@ import numpy as np
 
 from calibration.features.extractor import FeatureExtractor, category_means
 from calibration.features.images import ImageList, first_few, list_categories
+from calibration.features.picture_files import PictureFiles
 from calibration.features.shown_images import ShownImages, find_shown, open_images
 from calibration.features.store import FeatureStore, is_store
 from calibration.parallel.progress import Report
@@ -128,6 +129,24 @@ class StimulusFiles:
     def need_network(self) -> bool:
         """Return whether any features must be computed; False if both images and candidates are stores."""
         return len(self._stores) < 2
+
+    def check_alike(self, extractor: FeatureExtractor | None, pictures: PictureFiles | None) -> None:
+        """Raise InputError if features of the user's pictures would be of another network.
+
+        Parameters
+        ----------
+        extractor : FeatureExtractor or None
+            Computes the features that no store has.
+        pictures : PictureFiles or None
+        """
+        if pictures is None:
+            return
+        for store in self._stores:
+            if extractor is not None:
+                store.check_network(extractor.network)
+            pictures.check_network(store.network)
+        if extractor is not None and not pictures.need_network:
+            pictures.check_network(extractor.network)
 
     def features(
         self, trials: Mapping[str, Sequence[Trial]], extractor: FeatureExtractor | None, report: Report

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from calibration.datasets.bids import read_names
 from calibration.datasets.dataset_files import DatasetFiles
 from calibration.features.extractor import FeatureExtractor
 from calibration.features.network import Network
+from calibration.features.picture_files import PictureFiles
 from calibration.features.stimuli import StimulusFiles
 from calibration.parallel.progress import Report
 from calibration.samples.plain import plain_stimuli
 from calibration.samples.runs import CleanedRun
 from calibration.samples.study import KINDS, CandidateFeatures
+from rtgod.errors import InputError
 from rtgod.events.table import Trial
 from rtgod.messages import Float32Array
 
@@ -49,23 +51,47 @@ class TargetFiles:
     network : Network or None
         Network whose features are decoded; without one, categories are decoded, each as a unit.
 
+    Attributes
+    ----------
+    pictures : PictureFiles or None
+        The user's own pictures; None if there are none.
+
     Raises
     ------
     InputError
-        If images are missing, or stores do not fit each other.
+        If images are missing, stores do not fit each other, or pictures are given and categories decoded.
     """
 
     def __init__(self, inputs: DatasetFiles, network: Network | None) -> None:
         self._names = read_names(inputs.names)
         self._files, self._extractor = None, None
+        self.pictures = PictureFiles(inputs.pictures) if inputs.pictures is not None else None
         if network is not None and inputs.images is not None and inputs.candidates is not None:
             self._files = StimulusFiles(inputs.images, inputs.candidates)
-            self._extractor = FeatureExtractor(network) if self._files.need_network else None
+            need_network = self._files.need_network or (self.pictures is not None and self.pictures.need_network)
+            self._extractor = FeatureExtractor(network) if need_network else None
+            self._files.check_alike(self._extractor, self.pictures)
+        elif self.pictures is not None:
+            raise InputError(
+                "--pictures: categories themselves are decoded here, and no features that pictures could be compared "
+                "by; give --images and --candidates, or leave it out"
+            )
 
     @property
     def are_plain(self) -> bool:
         """Whether categories themselves are decoded."""
         return self._files is None
+
+    def picture_features(self, report: Report) -> Iterator[tuple[slice, Mapping[str, Float32Array]]]:
+        """Give the features of the user's pictures; see `PictureFiles.features`.
+
+        Parameters
+        ----------
+        report : callable
+            Called with (stage, steps done, steps in all).
+        """
+        if self.pictures is not None:
+            yield from self.pictures.features(self._extractor, report)
 
     def targets(self, runs: Sequence[CleanedRun], report: Report) -> Targets:
         """Make the targets of some runs' samples.

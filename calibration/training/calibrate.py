@@ -35,7 +35,8 @@ from calibration.training.chosen_fit import Labelled, check_decoder, choose_and_
 from calibration.training.decoder_choice import Alternative, DecoderChoice, in_words
 from calibration.training.fit import Trained
 from calibration.training.folds import parts_of_one_run
-from calibration.training.held_out_rankings import Learned, learn_from_rankings
+from calibration.training.held_out_rankings import LeftOut, Learned, learn_matching, predict_left_out
+from calibration.training.near_pictures import LearnedPictures, learn_pictures
 from calibration.training.penalty_choice import PenaltyChoice, choose_left_out, warnings_at
 from rtgod.bundle import DecoderBundle, sha256_of
 from rtgod.candidates import Candidate
@@ -199,11 +200,14 @@ def calibrate(
             labelled, decoder, report, pool, without=lambda left_out: training.whitened_complete(left_out).X
         )
         report("confidence", 0, 1)
-        learned = learn_from_rankings(unwhitened, trained, chosen.decoder, candidates, settings.ranking, whitening)
+        left_out = predict_left_out(unwhitened, trained, chosen.decoder, candidates, whitening)
+        learned = learn_matching(left_out, trained, candidates, settings.ranking)
         report("confidence", 1, 1)
+        pictures = _learn_pictures(files, left_out, trained, learned, settings, runs, report)
         summary = _summarise(trained, samples, groups, targets, runs, learned, choice, chosen, settings)
     seconds = _work_s(runs) | {"features": have_features - began, "fits": time.perf_counter() - have_features}
-    summary = replace(summary, seconds=seconds, notes=(*summary.notes, *gathered.notes))
+    of_pictures = pictures.notes if pictures else ()
+    summary = replace(summary, seconds=seconds, notes=(*summary.notes, *of_pictures, *gathered.notes))
     bundle = DecoderBundle(
         reference=gathered.reference,
         patterns=trained.patterns,
@@ -221,9 +225,38 @@ def calibrate(
         response=learned.presence.weights if learned.presence else None,
         plain_categories=candidates.are_plain,
         standardisation=learned.standardisation.standardisation if learned.standardisation else None,
+        pictures=pictures.pictures if pictures else None,
         training=training_of((run.run for run in runs), inputs.subject),
     )
     return bundle, summary
+
+
+def _learn_pictures(
+    files: TargetFiles,
+    left_out: LeftOut,
+    trained: Trained,
+    learned: Learned,
+    settings: PipelineSettings,
+    runs: Sequence[CleanedRun],
+    report: Report,
+) -> LearnedPictures | None:
+    """Learn how the user's pictures are matched; None without any."""
+    if files.pictures is None:
+        return None
+    weights = dict.fromkeys(settings.ranking.layers or tuple(trained.layers), 1.0)
+    if settings.ranking.combine == "weighted" and learned.layer_weights is not None:
+        of_layers = learned.layer_weights.weights
+        weights = {name: of_layers[name] for name in weights if of_layers.get(name)} or weights
+    why_unknown = ""
+    if any(len(run.trials[block].images) > 1 for run in runs for block in run.sampled_blocks()):
+        why_unknown = "it is learned from trials that show one image each, and some show several"
+    elif learned.confidence.chances is None:
+        why_unknown = "how sure a ranking of categories may be is unknown, too"
+    of_pictures = learn_pictures(
+        files.pictures.names, files.picture_features(report), left_out, trained, weights, why_unknown
+    )
+    left = tuple(f"pictures: {note}" for note in files.pictures.notes)
+    return replace(of_pictures, notes=(*left, *of_pictures.notes))
 
 
 def _trials_of(runs: Sequence[CleanedRun]) -> tuple[LeftOutCounts, ...]:

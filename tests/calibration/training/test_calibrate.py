@@ -212,6 +212,36 @@ def test_what_ranks_raw_has_learned_from_raw_rankings(inputs, network, pool, tmp
         assert one.probability == two.probability
 
 
+@pytest.mark.usefixtures("known_features")
+def test_nearest_pictures_are_learned_saved_served_and_replayed(inputs, network, pool, tmp_path, calibrated):
+    """The user's folder is that of all training images; everything else of the bundle stays as it is without it."""
+    bundle, summary = calibrate(
+        replace(inputs, pictures=inputs.images / "training"),
+        PipelineSettings(),
+        network,
+        DecoderSettings(name="ridge"),
+        pool,
+        report=quiet,
+    )
+    plain = calibrated.made
+    assert all(array.tobytes() == plain._arrays()[key].tobytes() for key, array in bundle._arrays().items() if "pictures/" not in key)
+    assert bundle.pictures.chances is not None
+    assert any(note.startswith("pictures: of 100 trials") for note in summary.notes)
+    bundle.save(tmp_path / "bundle")
+    served = DecoderBundle.load(tmp_path / "bundle")
+    source = open_source(inputs.training[0].bold, events=inputs.training[0].events)
+    with JournalWriter(tmp_path / "j.rtgod") as writer:
+        session, answers = Session(served), []
+        for message in (source.run, *islice(source, 30)):
+            writer.append(message)
+            answers += [answer for answer, _ in session.handle(message) if isinstance(answer, Ranking)]
+    again = [a for a in replay(read_journal(tmp_path / "j.rtgod"), Session(served)) if isinstance(a, Ranking)]
+    assert answers
+    assert [one.pictures for one in answers] == [one.pictures for one in again]
+    assert all(len(one.pictures) == 4 and one.pictures[0].probability > 0 for one in answers)
+    assert {picture.name for one in answers for picture in one.pictures} <= set(served.pictures.names)
+
+
 def test_accuracy_is_of_runs_that_were_left_out(inputs, network, pool):
     with pytest.raises(InputError, match="n_folds = 0 leaves no run out"):
         calibrate(inputs, PipelineSettings(), network, DecoderSettings(name="slr", n_folds=0), pool, report=quiet)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtgod.errors import WireError
-from rtgod.messages import VOLUME_DTYPES, Message, NotReady, Pattern, Ranking, Reason, Run, Volume
+from rtgod.messages import VOLUME_DTYPES, Message, NearPicture, NotReady, Pattern, Ranking, Reason, Run, Volume
 from rtgod.protocol.frames import MAX_HEADER_BYTES, from_frames, to_frames
 from tests import small
 from tests.small import RANKING, STILL
@@ -270,3 +270,20 @@ def test_a_ranking_of_unequal_arrays_is_refused():
     with pytest.raises(WireError, match="one of each"):
         from_frames([header.replace(b'"float32","shape":[3]', b'"float32","shape":[2]'), order, scores[:8]])
     assert isinstance(from_frames([header, order, scores]), Ranking)
+
+
+def test_rankings_without_pictures_are_the_bytes_of_older_versions():
+    """Their journals replay to the same bytes."""
+    assert b"pictures" not in bytes(to_frames(small.RANKING)[0])
+    near = (NearPicture("a/b.png", 0.25, 0.5), NearPicture("ø.jpg", -0.5))
+    told = replace(small.RANKING, pictures=near)
+    assert from_frames(to_frames(told)).pictures == near
+    assert from_frames(to_frames(small.RANKING)).pictures == ()
+
+
+@pytest.mark.parametrize("picture", [{"name": "a", "score": 0.1, "probability": 1.5}, {"name": "a"}, {"name": 3, "score": 1.0}])
+def test_pictures_that_cannot_be_are_refused(picture):
+    header, *arrays = to_frames(replace(small.RANKING, pictures=(NearPicture("a", 0.1),)))
+    changed = json.loads(bytes(header)) | {"pictures": [picture]}
+    with pytest.raises(WireError, match="pictures|probability"):
+        from_frames([json.dumps(changed).encode(), *arrays])
