@@ -32,10 +32,14 @@ class Candidates:
     bundle_id : str
         Identifier of the bundle, as in the server's `Hello`.
     candidates : tuple of Candidate
+    pictures : tuple of str
+        Names of the pictures of which rankings name the nearest: paths below the folder that the decoder was
+        calibrated with. Empty if it has none.
     """
 
     bundle_id: str
     candidates: tuple[Candidate, ...]
+    pictures: tuple[str, ...] = ()
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -67,7 +71,8 @@ def read_candidates(folder: Path) -> Candidates:
     """
     header = read_header(folder)
     try:
-        return Candidates(bundle_id_of(header), candidates_of(header))
+        pictures = tuple(str(name) for name in (header.get("pictures") or {"names": ()})["names"])
+        return Candidates(bundle_id_of(header), candidates_of(header), pictures)
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"bundle {folder}: {HEADER} lists no candidates ({error})") from error
 

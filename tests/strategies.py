@@ -102,9 +102,16 @@ volumes = _built(
 )
 patterns = _built(m.Pattern, values=_arrays("float32", st.integers(0, 20)))
 chances = st.tuples(*[st.floats(0, 1)] * 3).map(lambda p: tuple(sorted(p)))
+near_pictures = st.builds(
+    m.NearPicture, names, st.floats(allow_nan=False, allow_infinity=False), st.none() | st.floats(0, 1)
+)
 rankings = st.integers(0, 20).flatmap(
     lambda n: _built(
-        m.Ranking, order=_arrays("int32", n), scores=_arrays("float32", n), probability=st.none() | chances
+        m.Ranking,
+        order=_arrays("int32", n),
+        scores=_arrays("float32", n),
+        probability=st.none() | chances,
+        pictures=st.lists(near_pictures, max_size=4).map(tuple),
     )
 )
 events = _built(m.Event, client=names, kind=names, number=st.integers(0, 2**63 - 1))

@@ -95,6 +95,22 @@ def read_picture(path: str | os.PathLike[str]) -> DecodedPicture:
         raise InputError(f"image {path}: cannot be read ({reason}); replace or remove it") from error
 
 
+def is_image(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file begins like an image; its pixels are not read.
+
+    Parameters
+    ----------
+    path : path-like
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path):
+            return True
+    except Exception:  # noqa: BLE001 # as in `read_picture`
+        return False
+
+
 def left_out(n_files: Mapping[str, int]) -> list[str]:
     """Write a line about image files that a search of folders leaves out; return an empty list without such files.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import string
 import time
@@ -28,10 +29,14 @@ from stimulus.screens.screen import N_ROWS, RankedRow, Screen
 from stimulus.settings import MonitorSettings
 from stimulus.timing.triggers import KeyPress
 
+log = logging.getLogger(__name__)
+
 #: Side in pixels at which pictures of candidates are kept, and bytes of memory that all of them may take; they are
 #: kept smaller if that would not do.
 _PICTURE_PX = 256
 _PICTURES_BYTES = 256e6
+#: Grey of a picture that cannot be read in the run.
+_GREY = 128
 _TONES_HZ = {Tone.BEGIN: 880.0, Tone.END: 587.0}
 _TONE_S = 0.2
 #: Longest time that a flip takes if it waits for no refresh, seconds.
@@ -200,7 +205,7 @@ class PsychopyStage(ScenePainting, PsychopyWindow):
             self._images[file, size_deg] = self._canvas.texture(Drawing.centred(pixels))
         files = list(pictures)
         side_px = min(_PICTURE_PX, int((_PICTURES_BYTES / 3 / max(len(files), 1)) ** 0.5))
-        self._pictures = {}
+        self._pictures = _Pictures(side_px)
         for file in files:
             pixels, changes[file] = _read_image(file, side_px, square=True)
             self._pictures[file] = Drawing.centred(pixels)
@@ -263,6 +268,27 @@ class PsychopyStage(ScenePainting, PsychopyWindow):
         usual_s = median(intervals_s)
         # The mean is more exact than the median, once the intervals with a missed refresh are left out.
         return 1 / mean(interval_s for interval_s in intervals_s if abs(interval_s / usual_s - 1) < _ONE_REFRESH)
+
+
+class _Pictures(dict[str, Drawing]):
+    """Drawings of pictures by file; one that was not read beforehand is read each time it is asked for.
+
+    Parameters
+    ----------
+    side_px : int
+        Side at which pictures are kept, pixels.
+    """
+
+    def __init__(self, side_px: int) -> None:
+        super().__init__()
+        self._side_px = side_px
+
+    def __missing__(self, file: str) -> Drawing:
+        try:
+            return Drawing.centred(_read_image(file, self._side_px, square=True)[0])
+        except InputError as error:  # the run goes on
+            log.warning("%s; a grey square is shown", error)
+            return Drawing.centred(np.full((self._side_px, self._side_px, 3), _GREY, np.uint8))
 
 
 def _read_image(file: str, side_px: int, *, square: bool = False) -> tuple[Array, tuple[Change, ...]]:

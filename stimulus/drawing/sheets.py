@@ -137,7 +137,9 @@ def _ranked(script: Script, n_most: int) -> Iterator[Group]:
 
 
 def _lists_names(script: Script, step: Step) -> bool:
-    """Whether a step shows names as they are ranked; a thermometer does so only without a target."""
+    """Whether a step shows names as they are ranked; a thermometer does so only without a target, pictures never."""
+    if script.feedback.view is View.NEAREST:
+        return False
     return script.shows_feedback(step) and (script.feedback.view is not View.THERMOMETER or not step.category)
 
 

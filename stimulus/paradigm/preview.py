@@ -17,12 +17,12 @@ from unicodedata import east_asian_width
 import numpy as np
 
 from rtgod.decoding.confidence import FIRST
-from rtgod.messages import Motion, NotReady, Ranking, Reason
+from rtgod.messages import Motion, NearPicture, NotReady, Ranking, Reason
 from rtgod.pictures.fonts import Face, letter_figure
 from rtgod.text import figure_text
 from stimulus.paradigm.schedule import Schedule, Step, StepKind
 from stimulus.paradigm.script import Script, Situation
-from stimulus.screens.feedback import View
+from stimulus.screens.feedback import N_NEAREST, View
 from stimulus.screens.scene import Scene
 from stimulus.screens.screen import Screen, readable
 from stimulus.screens.typesetting import in_lines
@@ -114,7 +114,8 @@ def scene_of(script: Script, step: Step) -> Scene:
     situation = Situation()
     if script.shows_feedback(step):
         target, block = target_of(script, step), script.schedule.block_of(step)
-        situation = Situation(made_up_ranking(len(script.candidates), target or 0, block, 0, sure=True), target)
+        ranking = made_up_ranking(len(script.candidates), target or 0, block, 0, sure=True)
+        situation = Situation(_with_pictures(ranking, script, sure=True), target)
     return script.at(step, 0.0, situation)
 
 
@@ -292,6 +293,16 @@ def ranking_of(
     return Ranking("preview", 0, 3, block, False, (), order, scores, _STILL, probability=chances)
 
 
+def _with_pictures(ranking: Ranking, script: Script, *, sure: bool) -> Ranking:
+    """Add the first four of the decoder's pictures to a made-up ranking, if it has any."""
+    names = list(script.near)[:N_NEAREST]
+    chances = (0.5, 0.2, 0.1, 0.05) if sure else (1 / len(script.near),) * N_NEAREST if names else ()
+    return replace(
+        ranking,
+        pictures=tuple(NearPicture(name, 0.3, chance) for name, chance in zip(names, chances, strict=False)),
+    )
+
+
 def target_of(script: Script, step: Step) -> int | None:
     """Return the candidates' position of the category of a step, found by its word; None if it is not among them.
 
@@ -308,11 +319,14 @@ def _feedback_screens(script: Script, step: Step, seed: int) -> Iterator[tuple[s
     """Yield feedback in the view of the settings: sure, not sure, of unknown confidence, of a free trial, not ready."""
     block, view, n = script.schedule.block_of(step), script.feedback.view, len(script.candidates)
     target = target_of(script, step) or 0
-    sure = made_up_ranking(n, target, block, seed, sure=True)
-    not_sure = made_up_ranking(n, target, block, seed, sure=False)
+    sure, not_sure = (
+        _with_pictures(made_up_ranking(n, target, block, seed, sure=is_sure), script, sure=is_sure)
+        for is_sure in (True, False)
+    )
+    unknown = replace(sure, probability=None, pictures=tuple(replace(each, probability=None) for each in sure.pictures))
     yield f"feedback_{view}", script.at(step, 0.0, Situation(sure, target))
     yield f"feedback_{view}_not_sure", script.at(step, 0.0, Situation(not_sure, target))
-    yield f"feedback_{view}_unknown", script.at(step, 0.0, Situation(replace(sure, probability=None), target))
+    yield f"feedback_{view}_unknown", script.at(step, 0.0, Situation(unknown, target))
     if view is View.THERMOMETER and any(not trial.category for trial in script.schedule.trials):
         yield "feedback_free", script.at(step, 0.0, Situation(sure, None))
     not_ready = NotReady("preview", 0, Reason.MOTION)

@@ -90,6 +90,8 @@ class Script:
         Flashes of an image in a second; half of the time it is on.
     button_names : tuple of 2 str
         Names of the buttons that move to the left and to the right.
+    near : mapping of str to str
+        Files of the decoder's pictures, of which rankings name the nearest, by name.
 
     Raises
     ------
@@ -110,6 +112,7 @@ class Script:
     image_deg: float = 12.0
     flash_hz: float = 2.0
     button_names: tuple[str, str] = ("button 1", "button 2")
+    near: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         missing = sorted({s.stimulus for s in self.schedule.steps if s.stimulus} - set(self.images))
@@ -264,7 +267,7 @@ class Script:
         match situation.answer:
             case Ranking() as ranking if ranking.block in (None, self.schedule.block_of(step)):
                 return feedback_scene(
-                    self.feedback, ranking, situation.target, self.candidates, self.texts, self.pictures
+                    self.feedback, ranking, situation.target, self.candidates, self.texts, self.pictures, self.near
                 )
             case NotReady(reason=reason) if reason not in (Reason.BETWEEN_TRIALS, Reason.WARMING_UP):
                 return Scene(message=self.texts.one_moment)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rtgod.errors import InputError
 from rtgod.events.table import category_of
 from rtgod.pictures.image_names import IMAGE_SUFFIXES, ImageIndex, short_names
-from rtgod.pictures.pixels import OTHER_ENDINGS, left_out
+from rtgod.pictures.pixels import OTHER_ENDINGS, is_image, left_out
 from rtgod.text import composed
 from rtgod.tsv import read_tsv
 from stimulus.paradigm.schedule import Image
@@ -120,6 +120,42 @@ def pictures_of(folder: Path, ids: Iterable[str]) -> dict[int, str]:
                 pictures.setdefault(places[name], str(path))
                 break
     return pictures
+
+
+def near_pictures(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """Find the decoder's pictures in their folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder that the decoder was calibrated with, or a copy.
+    names : sequence of str
+        Path of each picture below it.
+
+    Returns
+    -------
+    dict of str to str
+        Files, by name.
+
+    Raises
+    ------
+    InputError
+        If the folder does not exist, or pictures are missing in it or are no images.
+    """
+    there = {composed(path.relative_to(folder).as_posix()): str(path) for path in _image_files(folder, "pictures")}
+    if missing := [name for name in names if name not in there]:
+        raise InputError(
+            f"pictures {folder}: {_few(missing)} missing, of the {len(names)} that the decoder may name; give the folder "
+            "that it was calibrated with, or calibrate again"
+        )
+    files = {name: there[name] for name in names}
+    if unreadable := [name for name, file in files.items() if not is_image(file)]:
+        raise InputError(f"pictures {folder}: {_few(unreadable)} cannot be read as an image; replace these files")
+    return files
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 5 else f"{', '.join(names[:5])} and {len(names) - 5} more"
 
 
 def read_names(path: Path) -> Mapping[str, str]:

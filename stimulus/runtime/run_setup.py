@@ -29,13 +29,13 @@ from stimulus.paradigm.bids_events import read_schedule
 from stimulus.paradigm.preview import scenes_of
 from stimulus.paradigm.schedule import StepKind
 from stimulus.paradigm.script import Paradigm, Script
-from stimulus.paradigm.stimulus_files import images_of, pictures_of, read_names
+from stimulus.paradigm.stimulus_files import images_of, near_pictures, pictures_of, read_names
 from stimulus.recording.run_files import RunRecord
 from stimulus.runtime.display import stopping_on_signals
 from stimulus.runtime.event_sink import Operator
 from stimulus.runtime.player import Outcome, Player
 from stimulus.runtime.server_link import Link
-from stimulus.screens.feedback import View
+from stimulus.screens.feedback import View, picture_word
 from stimulus.screens.screen import readable
 from stimulus.screens.texts import LANGUAGES
 from stimulus.settings import DisplaySettings
@@ -46,6 +46,9 @@ from stimulus.timing.triggers import open_pulses
 
 if TYPE_CHECKING:
     from stimulus.drawing.psychopy_stage import PsychopyStage
+
+#: Most of the decoder's pictures that are read before the run: more would be kept too small.
+MOST_BEFOREHAND = 2_000
 
 log = logging.getLogger(__name__)
 
@@ -104,13 +107,17 @@ class ParadigmFiles:
         if words_are_read:
             _warn_of_words(categories, names, self.names)
         pictures: dict[int, str] = {}
+        near: dict[str, str] = {}
         if self.paradigm is Paradigm.FEEDBACK:
             if unknown := sorted(categories - set(candidates.ids)):
                 raise InputError(
                     f"{', '.join(unknown[:5])}: not among the {len(candidates.ids)} candidates of {self.bundle}; "
                     "imagine categories that the decoder ranks, or add them to its candidates and calibrate again"
                 )
-            pictures = self._read_pictures(settings.feedback.view, candidates.ids)
+            if settings.feedback.view is View.NEAREST:
+                near = self._read_near(candidates)
+            else:
+                pictures = self._read_pictures(settings.feedback.view, candidates.ids)
         shown = {step.stimulus for step in schedule.steps}
         images = images_of(shown, self.images) if self.images else {}
         words, texts = tuple(names[category] for category in candidates.ids), LANGUAGES[settings.language]
@@ -118,10 +125,23 @@ class ParadigmFiles:
             self.paradigm, schedule, texts,
             {name: str(path) for name, path in images.items()}, names, words, pictures,
             choices, settings.feedback, settings.image_deg, settings.flash_hz,
-            settings.buttons.names(texts.button),
+            settings.buttons.names(texts.button), near,
         )  # fmt: skip
         script.check_kind()
         return script
+
+    def _read_near(self, candidates: Candidates) -> dict[str, str]:
+        if not candidates.pictures:
+            raise InputError(
+                f"feedback as {View.NEAREST} shows pictures of the decoder's own, and {self.bundle} has none; calibrate "
+                "with --pictures"
+            )
+        if self.pictures is None:
+            raise InputError(
+                f"feedback as {View.NEAREST} needs pictures, and no folder is given; give --pictures the folder that the "
+                "decoder was calibrated with"
+            )
+        return near_pictures(self.pictures, candidates.pictures)
 
     def _read_pictures(self, view: View, ids: Sequence[str]) -> dict[int, str]:
         pictures = pictures_of(self.pictures, ids) if self.pictures else {}
@@ -204,6 +224,11 @@ def play(inputs: ParadigmFiles, place: PlaybackOptions, tell: Callable[[str], ob
         raise InputError("the trigger is the server's first volume: say where it publishes with --from")
     feedback, committed = None, ""
     if place.conditions is not None:
+        if settings.feedback.view is View.NEAREST:
+            raise InputError(
+                f"--conditions: sham feedback exchanges candidates, and feedback as {View.NEAREST} shows none of them, so "
+                "that it would be real; choose another view"
+            )
         number = place.run or _run_number(schedule.name)
         feedback = open_sealed(place.conditions, number, candidates.names, candidates.ids, place.recordings)
         committed = commitment(read_sealed(place.conditions))
@@ -294,11 +319,19 @@ def load(stage: PsychopyStage, script: Script) -> list[str]:
     InputError
         If an image cannot be read.
     """
-    names = (*script.candidates, *script.names.values())
-    stage.load(sorted(script.images.values()), script.image_deg, sorted(script.pictures.values()), names)
+    # Of very many, each is read when it is first shown.
+    beforehand = script.near if len(script.near) <= MOST_BEFOREHAND else {}
+    names = (*script.candidates, *script.names.values(), *map(picture_word, beforehand))
+    pictures = sorted({*script.pictures.values(), *beforehand.values()})
+    stage.load(sorted(script.images.values()), script.image_deg, pictures, names)
     stage.warm(scenes_of(script))
-    line = too_small(stage, script)
-    return [*stage.notes, *([line] if line else [])]
+    lines = [too_small(stage, script)]
+    if len(beforehand) < len(script.near):
+        lines.append(
+            f"{len(script.near):,} pictures are read as they are shown, which may take a refresh or two; up to "
+            f"{MOST_BEFOREHAND:,} would be read before the run"
+        )
+    return [*stage.notes, *filter(None, lines)]
 
 
 def find_letters(stage: PsychopyStage, script: Script, settings: DisplaySettings) -> list[str]:
@@ -320,7 +353,7 @@ def find_letters(stage: PsychopyStage, script: Script, settings: DisplaySettings
     scheduled = stage.cover(script.scheduled_texts(), language)
     if problems := scheduled.problems("texts", remedy):
         raise InputError("; ".join(problems))
-    possible = stage.cover(map(readable, script.candidates), language)
+    possible = stage.cover([*map(readable, script.candidates), *map(picture_word, script.near)], language)
     return [
         *scheduled.notes(stage.font_name), *possible.notes(stage.font_name),
         *possible.problems("names", remedy),
@@ -335,7 +368,7 @@ def too_small(stage: PsychopyStage, script: Script) -> str:
     stage : PsychopyStage
     script : Script
     """
-    views = (View.THERMOMETER, View.PICTURES, View.GRID)
+    views = (View.THERMOMETER, View.PICTURES, View.GRID, View.NEAREST)
     if stage.fit >= 1 or script.paradigm is not Paradigm.FEEDBACK or script.feedback.view not in views:
         return ""
     return (

@@ -10,8 +10,7 @@ from rtgod.messages import Answer, NotReady, Ranking
 from stimulus.blinding.conditions import Feedback
 from stimulus.paradigm.schedule import Step
 from stimulus.paradigm.script import Script
-from stimulus.screens.certainty import strength
-from stimulus.screens.feedback import percentile
+from stimulus.screens.feedback import View, percentile, picture_word, shown_strength
 from stimulus.screens.screen import readable
 from stimulus.tables import NOT_APPLICABLE
 
@@ -104,8 +103,11 @@ class FeedbackState:
         named = (NOT_APPLICABLE,) * 2
         if target is not None:
             named = names[target], f"{percentile(answer, target):.6f}"
-        first = ", ".join(readable(names[place]) for place in answer.order[:_N_FIRST])
-        return index, self._script.feedback.view, *named, f"{strength(answer, self._script.feedback):.2f}", first
+        view, sure = self._script.feedback.view, shown_strength(self._script.feedback, answer, len(self._script.near))
+        first = [readable(names[place]) for place in answer.order[:_N_FIRST]]
+        if view is View.NEAREST:
+            first = [picture_word(picture.name) for picture in answer.pictures]
+        return index, view, *named, f"{sure:.2f}", ", ".join(first)
 
     @property
     def _key(self) -> tuple[str, int, int | None] | None:

@@ -82,6 +82,31 @@ def certainty(ranking: Ranking) -> float | None:
     return max((ranking.probability[FIRST.index(k)] - luck) / (1 - luck), 0.0)
 
 
+def picture_certainty(ranking: Ranking, n_pictures: int) -> float | None:
+    """Place the chance that what is seen is among the nearest pictures between luck, 0, and certainty, 1.
+
+    Parameters
+    ----------
+    ranking : Ranking
+    n_pictures : int
+        Number of pictures among which the nearest were found.
+
+    Returns
+    -------
+    certainty : float or None
+        None if the chance is not known, or if there are no more pictures than are shown.
+    """
+    chances = [picture.probability for picture in ranking.pictures]
+    if not chances or n_pictures <= len(chances):
+        return None
+    luck, total = len(chances) / n_pictures, 0.0
+    for chance in chances:
+        if chance is None:
+            return None
+        total += chance
+    return max((total - luck) / (1 - luck), 0.0)
+
+
 def strength(ranking: Ranking, settings: ClaritySettings) -> float:
     """Return the strength of a ranking's colours; full if its certainty is not known.
 
@@ -90,7 +115,18 @@ def strength(ranking: Ranking, settings: ClaritySettings) -> float:
     ranking : Ranking
     settings : ClaritySettings
     """
-    sure = certainty(ranking)
+    return strength_of(certainty(ranking), settings)
+
+
+def strength_of(sure: float | None, settings: ClaritySettings) -> float:
+    """Return the strength of colours for a certainty; full if it is not known.
+
+    Parameters
+    ----------
+    sure : float or None
+        From 0, luck, to 1, certainty.
+    settings : ClaritySettings
+    """
     if sure is None or sure >= settings.clear_from:
         return CLEAR
     return FAIR if sure >= settings.pale_below else NOT_SURE

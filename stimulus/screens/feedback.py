@@ -1,4 +1,4 @@
-"""Scenes of feedback: the server's answer as a ranked list, a thermometer, pictures, or a grid of neighbours.
+"""Scenes of feedback: the server's answer as a ranked list, a thermometer, pictures, a grid, or the nearest pictures.
 
 Pure. Every view shows how sure the decoder is: an uncertain ranking is pale, and a line says so.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from pathlib import PurePosixPath
+from types import MappingProxyType
 
 from rtgod.messages import Ranking
-from stimulus.screens.certainty import NOT_SURE, ClaritySettings, strength
+from stimulus.screens.certainty import NOT_SURE, ClaritySettings, picture_certainty, strength, strength_of
 from stimulus.screens.scene import Picture, Scene, Thermometer
 from stimulus.screens.screen import N_ROWS, ranked_list, readable
 from stimulus.screens.texts import Texts
@@ -19,6 +21,9 @@ _PICTURES = ((0.0, 0.0, 6.4), (-6.0, 3.0, 3.4), (6.0, 3.0, 3.4), (-6.0, -3.0, 3.
 _PITCH_DEG, _TILE_DEG = (5.2, 4.5), 3.0
 #: Cells of the grid, in the order of the ranking: the middle, the cells beside, above and below it, then the corners.
 _GRID = ((0, 0), (-1, 0), (1, 0), (0, 1), (0, -1), (-1, 1), (1, 1), (-1, -1), (1, -1))
+#: Places of the nearest pictures around the fixation point, best first: the upper row from the left, then the lower.
+_NEAREST, _NEAREST_DEG = ((-3.6, 3.3), (3.6, 3.3), (-3.6, -3.3), (3.6, -3.3)), 4.6
+N_NEAREST = len(_NEAREST)
 
 
 class View(StrEnum):
@@ -28,6 +33,7 @@ class View(StrEnum):
     THERMOMETER = "thermometer"
     PICTURES = "pictures"
     GRID = "grid"
+    NEAREST = "nearest"
 
 
 class When(StrEnum):
@@ -69,6 +75,7 @@ def feedback_scene(
     names: Sequence[str],
     texts: Texts,
     pictures: Mapping[int, str],
+    near: Mapping[str, str] = MappingProxyType({}),
 ) -> Scene:
     """Make the scene that shows a ranking.
 
@@ -84,8 +91,10 @@ def feedback_scene(
     texts : Texts
     pictures : mapping of int to str
         Files with pictures of candidates, by position; not every candidate has one.
+    near : mapping of str to str
+        Files of the decoder's pictures, by the names that rankings give the nearest.
     """
-    sure = strength(ranking, settings)
+    sure = shown_strength(settings, ranking, len(near))
     caption = texts.not_sure if sure == NOT_SURE else ""
     match settings.view:
         case View.THERMOMETER if target is not None:
@@ -94,6 +103,12 @@ def feedback_scene(
             # other.
             level = 0.5 + sure * (percentile(ranking, target) - 0.5)
             return Scene(thermometer=Thermometer(level, label, texts.marks), caption=caption, strength=sure)
+        case View.NEAREST:
+            shown = tuple(
+                Picture(near.get(picture.name, ""), _NEAREST_DEG, x_deg, y_deg, picture_word(picture.name), sure)
+                for picture, (x_deg, y_deg) in zip(ranking.pictures, _NEAREST, strict=False)
+            )
+            return Scene(pictures=shown, caption=caption, strength=sure) if shown else Scene(message=texts.one_moment)
         case View.PICTURES:
             placed = list(_PICTURES)
         case View.GRID:
@@ -107,3 +122,29 @@ def feedback_scene(
         for i, (x_deg, y_deg, size_deg) in zip(ranking.order.tolist(), placed, strict=False)
     )
     return Scene(pictures=shown, caption=caption, strength=sure)
+
+
+def shown_strength(settings: FeedbackSettings, ranking: Ranking, n_near: int) -> float:
+    """Return the strength of the colours in which feedback is drawn, by the certainty of what it shows.
+
+    Parameters
+    ----------
+    settings : FeedbackSettings
+    ranking : Ranking
+    n_near : int
+        Number of the decoder's pictures.
+    """
+    if settings.view is View.NEAREST:
+        return strength_of(picture_certainty(ranking, n_near), settings)
+    return strength(ranking, settings)
+
+
+def picture_word(name: str) -> str:
+    """Return the word beneath a picture: its file's name without ending, in readable words.
+
+    Parameters
+    ----------
+    name : str
+        Path of the picture below its folder.
+    """
+    return readable(PurePosixPath(name).stem)

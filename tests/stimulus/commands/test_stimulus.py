@@ -263,6 +263,25 @@ class TestRefused:
         with pytest.raises(InputError, match=f"images has none of a candidate.*ID.png.*{IDS[0]}"):
             typed(*arguments, "--pictures", "images")
 
+    def test_nearest_pictures_without_any_missing_broken_or_in_a_sham(self, folder, imagined):
+        arguments = (*imagined(IDS[0], view="nearest"), "--bundle", "bundle")
+        with pytest.raises(InputError, match="feedback as nearest .* bundle has none; calibrate with --pictures"):
+            typed(*arguments, *OFF_SCREEN)
+        header = json.loads(Path("bundle/bundle.json").read_text())
+        names = sorted(path.name for path in Path("images").iterdir())
+        Path("bundle/bundle.json").write_text(json.dumps(header | {"pictures": {"names": names}}))
+        with pytest.raises(InputError, match="no folder is given; give --pictures the folder"):
+            typed(*arguments, *OFF_SCREEN)
+        (folder / "sealed").write_text(seal([Condition(ConditionKind.NONE)] * 9))
+        with pytest.raises(InputError, match="sham feedback exchanges candidates, and feedback as nearest shows none"):
+            typed(*arguments, "--pictures", "images", "--conditions", "sealed", *OFF_SCREEN)
+        Path("images", names[3]).write_text("no image")
+        with pytest.raises(InputError, match=f"{names[3]} cannot be read as an image"):
+            typed(*arguments, "--pictures", "images", *OFF_SCREEN)
+        Path("images", names[5]).unlink()
+        with pytest.raises(InputError, match=f"{names[5]} missing, of the 36 that the decoder may name"):
+            typed(*arguments, "--pictures", "images", *OFF_SCREEN)
+
     def test_conditions_of_fewer_runs_or_none(self, folder, imagined):
         arguments = (*imagined(IDS[0]), "--bundle", "bundle", "--conditions", "sealed", *OFF_SCREEN)
         with pytest.raises(InputError, match="sealed"):

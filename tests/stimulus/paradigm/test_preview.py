@@ -33,8 +33,9 @@ def closed_loop(when=When.CONTINUOUS, view=View.THERMOMETER, categories=("thing_
     settings = FeedbackSettings(when=when, view=view)
     names = {name: name for name in NAMES}
     return Script(
-        Paradigm.FEEDBACK, schedule, ENGLISH, {}, names, NAMES[:n_candidates], choices=NAMES[:3], feedback=settings
-    )
+        Paradigm.FEEDBACK, schedule, ENGLISH, {}, names, NAMES[:n_candidates], choices=NAMES[:3], feedback=settings,
+        near={f"{i}.png": f"/pictures/{i}.png" for i in range(50)} if view is View.NEAREST else {},
+    )  # fmt: skip
 
 
 FEEDBACK = [*(f"feedback_thermometer{sure}" for sure in ("", "_not_sure", "_unknown")), "feedback_not_ready"]
@@ -89,7 +90,13 @@ class TestScreens:
         kinds = {name for name in shown if name.startswith("feedback")}
         assert kinds == {*(f"feedback_{view}{kind}" for kind in ("", "_not_sure", "_unknown")), "feedback_not_ready"}
         sure, not_sure, unknown = (shown[f"feedback_{view}{kind}"] for kind in ("", "_not_sure", "_unknown"))
-        parts = {View.LIST: (10, 0), View.THERMOMETER: (0, 0), View.PICTURES: (0, 5), View.GRID: (0, 9)}[view]
+        parts = {
+            View.LIST: (10, 0),
+            View.THERMOMETER: (0, 0),
+            View.PICTURES: (0, 5),
+            View.GRID: (0, 9),
+            View.NEAREST: (0, 4),
+        }[view]
         assert (len(sure.rows), len(sure.pictures)) == parts
         assert sure.strength > not_sure.strength
         assert not_sure.caption == ENGLISH.not_sure

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtgod.messages import Ranking
+from rtgod.messages import NearPicture, Ranking
 from stimulus.screens.certainty import bar_lengths, strength
 from stimulus.screens.feedback import FeedbackSettings, View, feedback_scene, percentile
+from stimulus.screens.scene import Scene
 from stimulus.screens.screen import N_ROWS
 from stimulus.screens.texts import ENGLISH, JAPANESE
 from tests.stimulus.conftest import STILL
 
+#: Views of what ranks candidates; the last shows the decoder's own pictures.
+OF_CANDIDATES = [view for view in View if view is not View.NEAREST]
 NAMES = [f"great_thing_{number}" for number in range(50)]
 
 
@@ -61,7 +67,7 @@ SURE = [(1.0, 1.0), (0.525, 1.0), (0.52, 0.7), (0.24, 0.7), (0.23, 0.45), (0.05,
 
 
 @pytest.mark.parametrize(("first", "drawn"), SURE)
-@pytest.mark.parametrize("view", View)
+@pytest.mark.parametrize("view", OF_CANDIDATES)
 def test_what_is_not_sure_is_pale_and_says_so_in_every_view(view, first, drawn):
     shown, _ = scene(view, probability=(first, 1.0, 1.0))
     assert shown.strength == drawn
@@ -149,8 +155,50 @@ class TestViews:
         assert all(best.size_deg > other.size_deg for other in others)
         assert (scene(View.GRID)[0].pictures[0].x_deg, scene(View.GRID)[0].pictures[0].y_deg) == (0, 0)
 
-    @pytest.mark.parametrize("view", View)
+    @pytest.mark.parametrize("view", OF_CANDIDATES)
     def test_there_is_a_point_to_look_at_and_the_best_picture_lies_beneath_it(self, view):
         shown, _ = scene(view)
         assert shown.show_fixation
         assert all((best.x_deg, best.y_deg) == (0, 0) for best in shown.pictures[:1])
+
+
+class TestNearestPictures:
+    FILES = MappingProxyType({f"home/my_cat_{i}.jpg": f"/pictures/home/my_cat_{i}.jpg" for i in range(100)})
+
+    def shown(self, chances, n=100, **changes):
+        names = list(self.FILES)[:4]
+        near = tuple(NearPicture(name, 0.3, chance) for name, chance in zip(names, chances, strict=False))
+        ranking = replace(ranked((0.3, 0.2, 0.1), probability=(0.9, 1.0, 1.0)), pictures=near)
+        files = dict(list(self.FILES.items())[:n])
+        return feedback_scene(FeedbackSettings(view=View.NEAREST, **changes), ranking, 0, NAMES, ENGLISH, {}, files)
+
+    def test_four_lie_around_the_point_to_look_at_each_with_its_name(self):
+        scene = self.shown((0.5, 0.2, 0.1, 0.1))
+        assert scene.show_fixation
+        assert [picture.file for picture in scene.pictures] == list(self.FILES.values())[:4]
+        assert [picture.label for picture in scene.pictures] == [f"my cat {i}" for i in range(4)]
+        places = [(picture.x_deg > 0, picture.y_deg > 0) for picture in scene.pictures]
+        assert places == [(False, True), (True, True), (False, False), (True, False)]
+        assert all(min(abs(each.x_deg), abs(each.y_deg)) > each.size_deg / 2 for each in scene.pictures)
+
+    @pytest.mark.parametrize(
+        ("chances", "drawn"),
+        [
+            ((0.4, 0.2, 0.1, 0.1), 1.0),
+            ((0.2, 0.1, 0.05, 0.01), 0.7),
+            ((0.05, 0.04, 0.03, 0.02), 0.45),
+            ((0.01, 0.01, 0.01, 0.01), 0.45),
+            ((None, None, None, None), 1.0),
+        ],
+    )
+    def test_they_are_as_pale_as_it_is_unsure_that_one_of_them_is_seen_and_never_if_unknown(self, chances, drawn):
+        """Whatever the chances of the categories."""
+        scene = self.shown(chances)
+        assert {scene.strength, *(picture.strength for picture in scene.pictures)} == {drawn}
+        assert scene.caption == (ENGLISH.not_sure if drawn == 0.45 else "")
+
+    def test_as_many_pictures_as_are_shown_tell_nothing(self):
+        assert self.shown((0.25, 0.25, 0.25, 0.25), n=4).strength == 1.0
+
+    def test_a_ranking_without_pictures_asks_for_patience(self):
+        assert self.shown(()) == Scene(message=ENGLISH.one_moment)
