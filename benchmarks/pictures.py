@@ -1,10 +1,10 @@
 """Nearest four of many pictures, against one pass of BLAS over the same pictures in single precision.
 
 Pictures are images as in `benchmarks.candidates`: two layers of 256 units with the spectrum of natural images, 512
-dimensions together. A query is the mean of 64 images as it is decoded. The whole of a ranking's stage "pictures" is timed:
-standardising the decoded features, the search, and the chances. Search and BLAS take turns on each query; that both find
-the same four is checked. The reduction of 5,000 units to 512 dimensions, which a larger decoder needs before the search,
-is timed alone.
+dimensions together. A query is the mean of 64 images as it is decoded. The whole of a ranking's stage "pictures" is
+timed: standardising the decoded features, the search, and the chances. Search and BLAS take turns on each query; that
+both find the same four is checked. The reduction of 5,000 units to 512 dimensions, which a larger decoder needs before
+the search, is timed alone.
 
     python -m benchmarks.pictures [--pictures N] [--queries N] [--json PATH]
 """

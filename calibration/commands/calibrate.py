@@ -118,7 +118,8 @@ def calibrate(
         read_header(out)  # nothing but a bundle is replaced
     dataset_options = DatasetOptions(
         paths=runs, subject=subject, training=training, region=region, mask=mask, noise_mask=noise_mask, images=images,
-        candidates=candidates, pictures=pictures, names=names, events=events or (), tr_s=tr, echo=echo_of(echo), plain=plain_categories,
+        candidates=candidates, pictures=pictures,
+        names=names, events=events or (), tr_s=tr, echo=echo_of(echo), plain=plain_categories,
         reading=pipeline.events,
     )  # fmt: skip
     began = time.perf_counter()

@@ -88,8 +88,8 @@ CandidatesOption = Annotated[
 Pictures = Annotated[
     Path | None,
     typer.Option(
-        help="Your own pictures, a folder or their feature store (`rtgod features`): every ranking then names the nearest "
-        "four, and `rtgod stimulus feedback` can show them."
+        help="Your own pictures, a folder or their feature store (`rtgod features`): every ranking then names the "
+        "nearest four, and `rtgod display` and `rtgod stimulus feedback` can show them."
     ),
 ]
 Names = Annotated[

@@ -35,7 +35,7 @@ from calibration.training.chosen_fit import Labelled, check_decoder, choose_and_
 from calibration.training.decoder_choice import Alternative, DecoderChoice, in_words
 from calibration.training.fit import Trained
 from calibration.training.folds import parts_of_one_run
-from calibration.training.held_out_rankings import LeftOut, Learned, learn_matching, predict_left_out
+from calibration.training.held_out_rankings import Learned, LeftOut, learn_matching, predict_left_out
 from calibration.training.near_pictures import LearnedPictures, learn_pictures
 from calibration.training.penalty_choice import PenaltyChoice, choose_left_out, warnings_at
 from rtgod.bundle import DecoderBundle, sha256_of

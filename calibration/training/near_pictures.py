@@ -1,7 +1,7 @@
 """Learn how pictures are matched with what is decoded, and how sure it is that one of the nearest is the picture seen.
 
-Both are learned from training trials that were decoded without their run and without their category, as if their pictures
-were among the user's: each trial's own picture takes part in a ranking of its own and others.
+Both are learned from training trials that were decoded without their run and without their category, as if their
+pictures were among the user's: each trial's own picture takes part in a ranking of its own and others.
 """
 
 from __future__ import annotations
@@ -221,7 +221,9 @@ class _Trials:
 
     def rankings(self, left_out: LeftOut) -> Rankings:
         """Make rankings in which each trial's own picture comes first among the candidates."""
-        scores = [np.array([own, *others[np.isfinite(others)]]) for own, others in zip(self.own, self.others, strict=True)]
+        scores = [
+            np.array([own, *others[np.isfinite(others)]]) for own, others in zip(self.own, self.others, strict=True)
+        ]
         samples = left_out.samples
         return Rankings(
             scores=scores,
@@ -267,8 +269,8 @@ def _notes(
         without = "run and category" if not trials.why_not else "run"
         found = (
             f"pictures: of {n} trials, decoded without their {without}, {100 * hits[0]:.1f} % have their own picture "
-            f"among the nearest {N_NEAREST} of {trials.n_compared:,}; with another trial's in its place {100 * hits[2]:.1f} %, "
-            f"by chance {100 * min(N_NEAREST / trials.n_compared, 1):.1f} %"
+            f"among the nearest {N_NEAREST} of {trials.n_compared:,}; with another trial's in its place "
+            f"{100 * hits[2]:.1f} %, by chance {100 * min(N_NEAREST / trials.n_compared, 1):.1f} %"
         )
         if matcher.basis is not None:
             found += f"; without the reduction of dimensions {100 * hits[1]:.1f} %"
@@ -276,9 +278,9 @@ def _notes(
     if confidence is not None and confidence.chances is not None:
         said, right = confidence.held_out[NEW][:, 0], confidence.hit[NEW][:, 0]
         notes.append(
-            f"pictures: the first is said to be the own one with a chance of {100 * np.nanmean(said):.1f} % on average, "
-            f"and {100 * right.mean():.1f} % are, on categories that chances were not learned from; a chance holds if "
-            "the picture that is seen is in the folder"
+            f"pictures: the first is said to be the own one with a chance of {100 * np.nanmean(said):.1f} % on "
+            f"average, and {100 * right.mean():.1f} % are, on categories that chances were not learned from; a chance "
+            "holds if the picture that is seen is in the folder"
         )
     else:
         notes.append(f"pictures: how sure the nearest may be is unknown, so that they are never pale: {why_unknown}")

@@ -1,12 +1,12 @@
 """The pictures nearest to decoded features: exact, in one pass over 8-bit copies of all.
 
-A picture is matched as a category is, by the correlation of its units with the decoded ones, layer by layer; its score is
-the layers' weighted mean. A picture is stored as a code, a vector whose dot product with a query's is this score, or comes
-close to it where the units were reduced to fewer dimensions.
+A picture is matched as a category is, by the correlation of its units with the decoded ones, layer by layer; its score
+is the layers' weighted mean. A picture is stored as a code, a vector whose dot product with a query's is this score, or
+comes close to it where the units were reduced to fewer dimensions.
 
-The search reads each code as 8-bit integers with a scale, a quarter of the bytes. Integers add up to the same sum in any
-order, and the distance of a row from its 8-bit copy bounds by how much its score can differ, so that only the few rows
-that may belong to the nearest are scored again in single precision.
+The search reads each code as 8-bit integers with a scale, a quarter of the bytes. Integers add up to the same sum in
+any order, and the distance of a row from its 8-bit copy bounds by how much its score can differ, so that only the few
+rows that may belong to the nearest are scored again in single precision.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ _ARRAYS: dict[type[Message], dict[str, tuple[tuple[str, ...], int]]] = {
     Ranking: {"order": (("int32",), 1), "scores": (("float32",), 1)},
 }
 
-#: Fields that a header leaves out while they have their default, so that messages without them are those of older versions.
+#: Fields that a header leaves out while they have their default: messages without them are those of older versions.
 _LEFT_OUT: dict[type[Message], tuple[str, ...]] = {Ranking: ("pictures",)}
 
 

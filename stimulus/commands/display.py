@@ -12,12 +12,15 @@ from typing import Annotated
 
 import typer
 
+from rtgod.candidates import read_candidates
 from rtgod.commands import options
 from rtgod.errors import InputError
 from rtgod.text import plain
 from stimulus.drawing import xvfb
 from stimulus.drawing.backends import Backend, choose_backend, letters_found, opened
 from stimulus.drawing.lettering import find_font
+from stimulus.drawing.picture_drawings import beforehand
+from stimulus.paradigm.stimulus_files import near_pictures
 from stimulus.runtime.display import Display, Outputs, stopping_on_signals
 from stimulus.screens.texts import LANGUAGES
 from stimulus.screens.translation import WORDS
@@ -68,6 +71,17 @@ def display(
             "when on a ranking is pale here, too.",
         ),
     ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="The server's bundle, which lists the pictures of --pictures.")
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Show the nearest four of these pictures in place of the list: the folder that the decoder was "
+            "calibrated with. Needs --bundle.",
+        ),
+    ] = None,
     screenshot: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Keep a picture of the last final ranking in this file.")
     ] = None,
@@ -106,6 +120,10 @@ def display(
             raise InputError("--screenshot needs a picture, and the terminal backend draws none; choose another")
         tell(f"display: no screenshot, text has no picture; install Xvfb for one (Debian and Ubuntu: {xvfb.PACKAGES})")
         screenshot = None
+    near = _near(bundle, pictures, chosen)
+    read, line = beforehand(sorted(near.values()))
+    if line:
+        tell(f"display: {line}")
     from rtgod.protocol.clients import Reporter, Subscriber
     from rtgod.protocol.keys import read_client_key
 
@@ -119,7 +137,9 @@ def display(
         font_file = ""
         if chosen is not Backend.TERMINAL:
             font_file = str(font) if font else find_font(language)
-        window = stack.enter_context(opened(chosen, full_screen=full_screen, screen=screen, font_file=font_file))
+        window = stack.enter_context(
+            opened(chosen, full_screen=full_screen, screen=screen, font_file=font_file, pictures=read if near else None)
+        )
 
         def find_letters(texts: Sequence[str]) -> list[str]:
             return letters_found(window, texts, language)
@@ -137,9 +157,26 @@ def display(
                 words=WORDS.get(language),
                 server=server,
                 clarity=clarity,
+                pictures=near,
             )
         )
         loop.run(stopped)
+
+
+def _near(bundle: Path | None, pictures: Path | None, backend: Backend) -> dict[str, str]:
+    """Find the files of the decoder's pictures by name; none if none are to be shown."""
+    if bundle is None and pictures is None:
+        return {}
+    if bundle is None or pictures is None:
+        raise InputError("--pictures and --bundle go together: the bundle lists which pictures may be named")
+    if backend is Backend.TERMINAL:
+        raise InputError(
+            "--pictures: a terminal draws none; choose another --backend, or install Xvfb (Debian and Ubuntu: "
+            f"{xvfb.PACKAGES})"
+        )
+    if not (names := read_candidates(bundle).pictures):
+        raise InputError(f"bundle {bundle}: has no pictures; calibrate with --pictures")
+    return near_pictures(pictures, names)
 
 
 def tell(text: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
+from functools import partial
 
 from stimulus.drawing import xvfb
 from stimulus.drawing.window_protocol import RankingWindow
@@ -70,7 +71,9 @@ def choose_backend(
 
 
 @contextmanager
-def opened(backend: Backend, *, full_screen: bool, screen: int, font_file: str = "") -> Iterator[RankingWindow]:
+def opened(
+    backend: Backend, *, full_screen: bool, screen: int, font_file: str = "", pictures: Sequence[str] | None = None
+) -> Iterator[RankingWindow]:
     """Open a window; at the end close it and all that was started for it.
 
     Parameters
@@ -83,21 +86,36 @@ def opened(backend: Backend, *, full_screen: bool, screen: int, font_file: str =
         Number of the monitor, from 0; used for a window on a monitor only.
     font_file : str, optional
         Font of all texts; empty takes PsychoPy's own font. A terminal has its own fonts.
+    pictures : sequence of str, optional
+        Pictures that the window reads beforehand; None for a window that shows none.
     """
     with ExitStack() as stack:
-        window = _open(backend, stack, full_screen=full_screen, screen=screen, font_file=font_file)
+        window = _open(backend, stack, pictures, full_screen=full_screen, screen=screen, font_file=font_file)
         stack.callback(window.close)
         yield window
 
 
-def _open(backend: Backend, stack: ExitStack, *, full_screen: bool, screen: int, font_file: str) -> RankingWindow:
+def _open(
+    backend: Backend,
+    stack: ExitStack,
+    pictures: Sequence[str] | None,
+    *,
+    full_screen: bool,
+    screen: int,
+    font_file: str,
+) -> RankingWindow:
     if backend is Backend.TERMINAL:
         from stimulus.drawing.terminal import TerminalWindow
 
         return TerminalWindow()
     from stimulus.drawing.psychopy_window import DEFAULT_SIZE_PX, PsychopyWindow
 
+    make: Callable[..., RankingWindow] = PsychopyWindow
+    if pictures is not None:
+        from stimulus.drawing.picture_window import PictureWindow
+
+        make = partial(PictureWindow, pictures)
     if backend is Backend.OFFSCREEN:
         stack.enter_context(xvfb.offscreen(*DEFAULT_SIZE_PX))
-        return PsychopyWindow(DEFAULT_SIZE_PX, wait_blanking=False, framed=False, font_file=font_file)
-    return PsychopyWindow(full_screen=full_screen, screen=screen, font_file=font_file)
+        return make(DEFAULT_SIZE_PX, wait_blanking=False, framed=False, font_file=font_file)
+    return make(full_screen=full_screen, screen=screen, font_file=font_file)

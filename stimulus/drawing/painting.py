@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache, partial
 
 from stimulus.drawing.canvas import Canvas, Texture
-from stimulus.drawing.lettering import Align, Drawing
+from stimulus.drawing.lettering import Align
+from stimulus.drawing.picture_drawings import PictureDrawings
 from stimulus.screens.colours import BACKGROUND, BEST_BAR, BRIGHT, OTHER_BAR, PLAIN, QUIET, TRACK, faded
 from stimulus.screens.scene import Choice, Picture, Scene, Thermometer
 from stimulus.screens.screen import N_ROWS, Screen
@@ -124,7 +125,7 @@ class ScenePainting(ScreenPainting):
     #: Number of pixels in a degree of visual angle.
     _degree_px: float
     _images: dict[tuple[str, float], Texture]
-    _pictures: dict[str, Drawing]
+    _pictures: PictureDrawings
 
     @cached_property
     def fit(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import string
 import time
@@ -22,6 +21,7 @@ from rtgod.text import composed
 from stimulus.drawing.canvas import Texture
 from stimulus.drawing.lettering import Drawing
 from stimulus.drawing.painting import ScenePainting
+from stimulus.drawing.picture_drawings import PictureDrawings
 from stimulus.drawing.psychopy_window import DEFAULT_SIZE_PX, PsychopyWindow
 from stimulus.paradigm.script import Tone
 from stimulus.screens.scene import Choice, Picture, Scene, Thermometer
@@ -29,14 +29,6 @@ from stimulus.screens.screen import N_ROWS, RankedRow, Screen
 from stimulus.settings import MonitorSettings
 from stimulus.timing.triggers import KeyPress
 
-log = logging.getLogger(__name__)
-
-#: Side in pixels at which pictures of candidates are kept, and bytes of memory that all of them may take; they are
-#: kept smaller if that would not do.
-_PICTURE_PX = 256
-_PICTURES_BYTES = 256e6
-#: Grey of a picture that cannot be read in the run.
-_GREY = 128
 _TONES_HZ = {Tone.BEGIN: 880.0, Tone.END: 587.0}
 _TONE_S = 0.2
 #: Longest time that a flip takes if it waits for no refresh, seconds.
@@ -107,7 +99,7 @@ class PsychopyStage(ScenePainting, PsychopyWindow):
         self.drawing_s = self._flipping_s = 0.0
         self.notes: tuple[str, ...] = ()
         self._images: dict[tuple[str, float], Texture] = {}
-        self._pictures: dict[str, Drawing] = {}
+        self._pictures = PictureDrawings()
         try:
             self._degree_px = self._pixels(1.0)
             if full_screen:
@@ -203,12 +195,8 @@ class PsychopyStage(ScenePainting, PsychopyWindow):
                     f"{room[1]}; are width_cm and distance_cm in the settings' table [monitor] right?"
                 )
             self._images[file, size_deg] = self._canvas.texture(Drawing.centred(pixels))
-        files = list(pictures)
-        side_px = min(_PICTURE_PX, int((_PICTURES_BYTES / 3 / max(len(files), 1)) ** 0.5))
-        self._pictures = _Pictures(side_px)
-        for file in files:
-            pixels, changes[file] = _read_image(file, side_px, square=True)
-            self._pictures[file] = Drawing.centred(pixels)
+        self._pictures = PictureDrawings(list(pictures))
+        changes |= self._pictures.changes
         self.notes = tuple(told(((Path(file).name, kinds) for file, kinds in changes.items()), len(changes)))
         names = list(names)
         letters = {*string.printable.strip()}.union(*map(composed, names))
@@ -270,35 +258,12 @@ class PsychopyStage(ScenePainting, PsychopyWindow):
         return 1 / mean(interval_s for interval_s in intervals_s if abs(interval_s / usual_s - 1) < _ONE_REFRESH)
 
 
-class _Pictures(dict[str, Drawing]):
-    """Drawings of pictures by file; one that was not read beforehand is read each time it is asked for.
-
-    Parameters
-    ----------
-    side_px : int
-        Side at which pictures are kept, pixels.
-    """
-
-    def __init__(self, side_px: int) -> None:
-        super().__init__()
-        self._side_px = side_px
-
-    def __missing__(self, file: str) -> Drawing:
-        try:
-            return Drawing.centred(_read_image(file, self._side_px, square=True)[0])
-        except InputError as error:  # the run goes on
-            log.warning("%s; a grey square is shown", error)
-            return Drawing.centred(np.full((self._side_px, self._side_px, 3), _GREY, np.uint8))
-
-
-def _read_image(file: str, side_px: int, *, square: bool = False) -> tuple[Array, tuple[Change, ...]]:
-    """Read an image as uint8, shape (height, width, 3): scaled to a longer side of `side_px`, or cut to a square."""
-    from PIL import Image, ImageOps
+def _read_image(file: str, side_px: int) -> tuple[Array, tuple[Change, ...]]:
+    """Read an image as uint8, shape (height, width, 3), scaled to a longer side of `side_px`."""
+    from PIL import Image
 
     decoded = read_picture(file)
     picture = Image.fromarray(decoded.pixels)
-    if square:
-        return np.asarray(ImageOps.fit(picture, (side_px, side_px))), decoded.changes
     scale = side_px / max(picture.size)
     size = max(round(scale * picture.width), 1), max(round(scale * picture.height), 1)
     return np.asarray(picture.resize(size, Image.Resampling.LANCZOS)), decoded.changes

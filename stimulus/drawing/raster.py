@@ -12,6 +12,7 @@ from rtgod.errors import MissingDependencyError
 from rtgod.messages import Array
 from stimulus.drawing.canvas import Box, Canvas, Texture
 from stimulus.drawing.lettering import Drawing
+from stimulus.drawing.picture_drawings import PictureDrawings
 from stimulus.drawing.psychopy_stage import PsychopyStage
 from stimulus.drawing.psychopy_window import DEFAULT_SIZE_PX
 from stimulus.screens.colours import BACKGROUND, rgb
@@ -133,7 +134,7 @@ class PreviewStage(PsychopyStage):
         self._monitor, self._width_px = monitor, width
         size = (height, width) if monitor.rotated_deg % 180 else (width, height)
         self._raster = self._canvas = RasterCanvas(*size, font_file=font_file)
-        self._images, self._pictures = {}, {}
+        self._images, self._pictures = {}, PictureDrawings()
         self.notes = ()
         self._degree_px = self._pixels(1.0)
 

@@ -145,8 +145,8 @@ def near_pictures(folder: Path, names: Sequence[str]) -> dict[str, str]:
     there = {composed(path.relative_to(folder).as_posix()): str(path) for path in _image_files(folder, "pictures")}
     if missing := [name for name in names if name not in there]:
         raise InputError(
-            f"pictures {folder}: {_few(missing)} missing, of the {len(names)} that the decoder may name; give the folder "
-            "that it was calibrated with, or calibrate again"
+            f"pictures {folder}: {_few(missing)} missing, of the {len(names)} that the decoder may name; give the "
+            "folder that it was calibrated with, or calibrate again"
         )
     files = {name: there[name] for name in names}
     if unreadable := [name for name, file in files.items() if not is_image(file)]:

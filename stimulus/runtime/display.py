@@ -9,17 +9,22 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from rtgod.messages import Hello, Message, NotReady, Ranking, Run, RunEnd
 from stimulus.drawing.window_protocol import RankingWindow
 from stimulus.runtime.server_link import AnswerStream, EventReceiver, ServerListener
 from stimulus.screens.certainty import UNKNOWN, USUAL, ClaritySettings
+from stimulus.screens.feedback import nearest_scene, picture_word
+from stimulus.screens.scene import Scene
 from stimulus.screens.screen import SERVER_LOST_S, Easing, Screen, readable, screen_for
+from stimulus.screens.texts import ENGLISH
 from stimulus.screens.translation import Words, translated
 from stimulus.tables import AGAIN_S, NOT_APPLICABLE, Lines
 
@@ -77,6 +82,8 @@ class Display:
         Address at which the server publishes, for the operator to read.
     clarity : ClaritySettings, optional
         Limits of certainty at which a ranking is pale, or in full colour.
+    pictures : mapping of str to str, optional
+        Files of the decoder's pictures, by name; if there are any, the nearest are shown in place of the list.
     clock, utc, sleep : callable, optional
         Clock of monotonic seconds, clock of seconds since 1970, and function that waits.
 
@@ -99,6 +106,7 @@ class Display:
         words: Words | None = None,
         server: str = "",
         clarity: ClaritySettings = USUAL,
+        pictures: Mapping[str, str] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
         utc: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
@@ -107,6 +115,9 @@ class Display:
         self._clock, self._utc, self._sleep = clock, utc, sleep
         self._stop_after_runs, self._clarity = stop_after_runs, clarity
         self._stop_at_s = float("inf")
+        self._pictures, self._show = pictures, None
+        if pictures:
+            self._show = partial(nearest_scene, near=pictures, clarity=clarity, not_sure=ENGLISH.not_sure)
         self._listener = ServerListener(subscriber, lambda line: log.warning("%s", line), clock(), server)
         self._state, self._easing = self._listener.state, Easing()
         self._unknown_in: str | None = None
@@ -145,7 +156,7 @@ class Display:
             self._reporter.poll()
         self._keep_log(started_s)
         news = self._take_in(started_s)
-        screen = screen_for(self._state, self._clarity)
+        screen = screen_for(self._state, self._clarity, show=self._show)
         self._easing.aim(translated(screen, self._state, self._words), started_s)
         screen = self._easing.at(started_s)
         if news or screen != self._drawn or started_s - self._drawn_at_s >= REDRAW_S:
@@ -160,7 +171,7 @@ class Display:
         news = False
         for message, is_news in self._listener.take_in(now_s, MAX_MESSAGES_PER_FRAME):
             self._letter(message)
-            if isinstance(message, Ranking) and message.probability is None and message.run_id != self._unknown_in:
+            if isinstance(message, Ranking) and self._is_unknown(message) and message.run_id != self._unknown_in:
                 self._unknown_in = message.run_id
                 self._tell(f"{message.run_id}: {UNKNOWN}")
             if is_news:
@@ -172,13 +183,19 @@ class Display:
             self._stop_at_s = min(self._stop_at_s, now_s + LINGER_S)
         return news
 
+    def _is_unknown(self, ranking: Ranking) -> bool:
+        """Whether nobody knows how sure what is shown of a ranking is."""
+        if self._pictures and ranking.pictures:
+            return any(picture.probability is None for picture in ranking.pictures)
+        return ranking.probability is None
+
     def _letter(self, message: Message) -> None:
         """Find fonts for new letters: those that a server's hello lists, and those of ranked names."""
         match message:
             case Hello(letters=letters):
                 texts: Iterable[str] = letters
             case Ranking(top=names):
-                texts = map(readable, names)
+                texts = [*map(readable, names), *(picture_word(picture.name) for picture in message.pictures)]
             case _:
                 return
         new = [text for text in texts if not text.isascii() and not self._lettered.issuperset(text)]
@@ -202,7 +219,7 @@ class Display:
         self._log.shown(flip_utc_s)
         self._report(flip_utc_s)
         self._drawn, self._drawn_at_s = screen, now_s
-        if screen.rows and isinstance(self._state.answer, Ranking):
+        if (screen.rows or isinstance(screen, Scene)) and isinstance(self._state.answer, Ranking):
             self._screenshot.shown(self._easing.target, final=self._state.answer.final)
         if self._easing.settled(now_s):
             self._screenshot.save()

@@ -24,6 +24,7 @@ from stimulus.drawing import xvfb
 from stimulus.drawing.backends import Backend, choose_backend
 from stimulus.drawing.lettering import find_font
 from stimulus.drawing.painting import FEEDBACK_DEG
+from stimulus.drawing.picture_drawings import beforehand
 from stimulus.drawing.psychopy_window import DEFAULT_SIZE_PX
 from stimulus.paradigm.bids_events import read_schedule
 from stimulus.paradigm.preview import scenes_of
@@ -46,9 +47,6 @@ from stimulus.timing.triggers import open_pulses
 
 if TYPE_CHECKING:
     from stimulus.drawing.psychopy_stage import PsychopyStage
-
-#: Most of the decoder's pictures that are read before the run: more would be kept too small.
-MOST_BEFOREHAND = 2_000
 
 log = logging.getLogger(__name__)
 
@@ -133,13 +131,13 @@ class ParadigmFiles:
     def _read_near(self, candidates: Candidates) -> dict[str, str]:
         if not candidates.pictures:
             raise InputError(
-                f"feedback as {View.NEAREST} shows pictures of the decoder's own, and {self.bundle} has none; calibrate "
-                "with --pictures"
+                f"feedback as {View.NEAREST} shows pictures of the decoder's own, and {self.bundle} has none; "
+                "calibrate with --pictures"
             )
         if self.pictures is None:
             raise InputError(
-                f"feedback as {View.NEAREST} needs pictures, and no folder is given; give --pictures the folder that the "
-                "decoder was calibrated with"
+                f"feedback as {View.NEAREST} needs pictures, and no folder is given; give --pictures the folder that "
+                "the decoder was calibrated with"
             )
         return near_pictures(self.pictures, candidates.pictures)
 
@@ -226,8 +224,8 @@ def play(inputs: ParadigmFiles, place: PlaybackOptions, tell: Callable[[str], ob
     if place.conditions is not None:
         if settings.feedback.view is View.NEAREST:
             raise InputError(
-                f"--conditions: sham feedback exchanges candidates, and feedback as {View.NEAREST} shows none of them, so "
-                "that it would be real; choose another view"
+                f"--conditions: sham feedback exchanges candidates, and feedback as {View.NEAREST} shows none of them, "
+                "so that it would be real; choose another view"
             )
         number = place.run or _run_number(schedule.name)
         feedback = open_sealed(place.conditions, number, candidates.names, candidates.ids, place.recordings)
@@ -319,19 +317,12 @@ def load(stage: PsychopyStage, script: Script) -> list[str]:
     InputError
         If an image cannot be read.
     """
-    # Of very many, each is read when it is first shown.
-    beforehand = script.near if len(script.near) <= MOST_BEFOREHAND else {}
-    names = (*script.candidates, *script.names.values(), *map(picture_word, beforehand))
-    pictures = sorted({*script.pictures.values(), *beforehand.values()})
+    read, line = beforehand(sorted(script.near.values()))
+    names = (*script.candidates, *script.names.values(), *(map(picture_word, script.near) if read else ()))
+    pictures = [*sorted(script.pictures.values()), *read]
     stage.load(sorted(script.images.values()), script.image_deg, pictures, names)
     stage.warm(scenes_of(script))
-    lines = [too_small(stage, script)]
-    if len(beforehand) < len(script.near):
-        lines.append(
-            f"{len(script.near):,} pictures are read as they are shown, which may take a refresh or two; up to "
-            f"{MOST_BEFOREHAND:,} would be read before the run"
-        )
-    return [*stage.notes, *filter(None, lines)]
+    return [*stage.notes, *filter(None, (too_small(stage, script), line))]
 
 
 def find_letters(stage: PsychopyStage, script: Script, settings: DisplaySettings) -> list[str]:

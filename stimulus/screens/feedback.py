@@ -94,7 +94,7 @@ def feedback_scene(
     near : mapping of str to str
         Files of the decoder's pictures, by the names that rankings give the nearest.
     """
-    sure = shown_strength(settings, ranking, len(near))
+    sure = strength(ranking, settings)
     caption = texts.not_sure if sure == NOT_SURE else ""
     match settings.view:
         case View.THERMOMETER if target is not None:
@@ -104,11 +104,7 @@ def feedback_scene(
             level = 0.5 + sure * (percentile(ranking, target) - 0.5)
             return Scene(thermometer=Thermometer(level, label, texts.marks), caption=caption, strength=sure)
         case View.NEAREST:
-            shown = tuple(
-                Picture(near.get(picture.name, ""), _NEAREST_DEG, x_deg, y_deg, picture_word(picture.name), sure)
-                for picture, (x_deg, y_deg) in zip(ranking.pictures, _NEAREST, strict=False)
-            )
-            return Scene(pictures=shown, caption=caption, strength=sure) if shown else Scene(message=texts.one_moment)
+            return nearest_scene(ranking, near, settings, texts.not_sure) or Scene(message=texts.one_moment)
         case View.PICTURES:
             placed = list(_PICTURES)
         case View.GRID:
@@ -122,6 +118,28 @@ def feedback_scene(
         for i, (x_deg, y_deg, size_deg) in zip(ranking.order.tolist(), placed, strict=False)
     )
     return Scene(pictures=shown, caption=caption, strength=sure)
+
+
+def nearest_scene(ranking: Ranking, near: Mapping[str, str], clarity: ClaritySettings, not_sure: str) -> Scene | None:
+    """Make the scene of the nearest pictures around the fixation point; None if the ranking names none.
+
+    Parameters
+    ----------
+    ranking : Ranking
+    near : mapping of str to str
+        Files of the decoder's pictures, by name.
+    clarity : ClaritySettings
+    not_sure : str
+        Words beneath uncertain pictures.
+    """
+    if not ranking.pictures:
+        return None
+    sure = strength_of(picture_certainty(ranking, len(near)), clarity)
+    shown = tuple(
+        Picture(near.get(picture.name, ""), _NEAREST_DEG, x_deg, y_deg, picture_word(picture.name), sure)
+        for picture, (x_deg, y_deg) in zip(ranking.pictures, _NEAREST, strict=False)
+    )
+    return Scene(pictures=shown, caption=not_sure if sure == NOT_SURE else "", strength=sure)
 
 
 def shown_strength(settings: FeedbackSettings, ranking: Ranking, n_near: int) -> float:

@@ -6,7 +6,7 @@ Pure: no window, no clock, no socket. `DisplayState` takes in what the server pu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -170,7 +170,12 @@ class DisplayState:
             self.run_id, self.run, self.answer = run_id, None, None
 
 
-def screen_for(state: DisplayState, clarity: ClaritySettings = USUAL, n_rows: int = N_ROWS) -> Screen:
+def screen_for(
+    state: DisplayState,
+    clarity: ClaritySettings = USUAL,
+    n_rows: int = N_ROWS,
+    show: Callable[[Ranking], Screen | None] | None = None,
+) -> Screen:
     """Make the screen that shows a state.
 
     Parameters
@@ -180,6 +185,8 @@ def screen_for(state: DisplayState, clarity: ClaritySettings = USUAL, n_rows: in
         Limits of certainty at which a ranking is pale or in full colour.
     n_rows : int, default=N_ROWS
         The largest number of categories to show.
+    show : callable, optional
+        Makes the screen of a ranking; if it returns None, or is None, the categories are listed.
     """
     if state.server is None and state.run_id is None and state.address:
         return Screen(message=NO_SERVER.format(address=state.address))
@@ -187,7 +194,9 @@ def screen_for(state: DisplayState, clarity: ClaritySettings = USUAL, n_rows: in
         return Screen(message=WAITING)
     match state.answer:
         case Ranking() as ranking:
-            shown = ranked_list(ranking, ranking.top[:n_rows], clarity, ENGLISH.not_sure)
+            shown = show(ranking) if show else None
+            if shown is None:
+                shown = ranked_list(ranking, ranking.top[:n_rows], clarity, ENGLISH.not_sure)
             return replace(shown, caption=joined(shown.caption, _caption(ranking, state.run)))
         case _ if state.run_id in state.ended_runs:
             return Screen(message=RUN_OVER)

@@ -88,7 +88,7 @@ def translated(screen: Screen, state: DisplayState, words: Words | None) -> Scre
     if words is None:
         return screen
     caption = screen.caption
-    if screen.rows and isinstance(state.answer, Ranking):
+    if not screen.message and isinstance(state.answer, Ranking):
         not_sure = words.messages[ENGLISH.not_sure] if screen.strength == NOT_SURE else ""
         caption = joined(not_sure, words.caption(state.answer, state.run))
     return replace(screen, caption=caption, message=words.messages.get(screen.message, screen.message))

@@ -224,7 +224,11 @@ def test_nearest_pictures_are_learned_saved_served_and_replayed(inputs, network,
         report=quiet,
     )
     plain = calibrated.made
-    assert all(array.tobytes() == plain._arrays()[key].tobytes() for key, array in bundle._arrays().items() if "pictures/" not in key)
+    assert all(
+        array.tobytes() == plain._arrays()[key].tobytes()
+        for key, array in bundle._arrays().items()
+        if "pictures/" not in key
+    )
     assert bundle.pictures.chances is not None
     assert any(note.startswith("pictures: of 100 trials") for note in summary.notes)
     bundle.save(tmp_path / "bundle")

@@ -54,7 +54,7 @@ class Subject:
         return learn_pictures(names, pieces, self.left_out, self.trained, dict.fromkeys(LAYERS, 1.0), why_unknown)
 
     def live(self, pictures, n_trials=300):
-        """Chances of the nearest, and whether each is the picture seen, of pictures of the folder that are seen anew."""
+        """Chances of the nearest, and whether each is the picture seen, of the folder's pictures seen anew."""
         said, right = [], []
         for _ in range(n_trials):
             true = int(self.rng.integers(N_PICTURES))
@@ -101,7 +101,10 @@ def test_units_beyond_512_are_reduced_to_what_training_pictures_span_and_the_los
 def test_a_picture_of_a_trial_that_is_in_the_folder_is_not_its_own_rival():
     subject = Subject(r=0.35)
     alone = subject.learned()
-    subject.pictures = {layer: np.concatenate([subject.samples.Y[layer][:100], values[100:]]) for layer, values in subject.pictures.items()}
+    subject.pictures = {
+        layer: np.concatenate([subject.samples.Y[layer][:100], values[100:]])
+        for layer, values in subject.pictures.items()
+    }
     learned = subject.learned()
     assert learned.hits == pytest.approx(alone.hits, abs=0.1)
     assert learned.hits > 0.3

@@ -20,7 +20,10 @@ def slowly_nearest(rows, query, n):
 
 
 @given(
-    st.integers(1, 60), st.integers(1, 24), st.integers(0, 2**32 - 1), st.sampled_from(["normal", "heavy", "grid", "tiny"])
+    st.integers(1, 60),
+    st.integers(1, 24),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["normal", "heavy", "grid", "tiny"]),
 )
 def test_the_nearest_are_those_of_a_sorted_list_of_all_scores(n_rows, n_dimensions, seed, kind):
     rng = np.random.default_rng(seed)
@@ -55,7 +58,9 @@ def test_a_search_reads_few_rows_in_single_precision(monkeypatch):
 
     real = picture_index.correlate_at
     monkeypatch.setattr(
-        picture_index, "correlate_at", lambda rows, positions, *rest: read.append(len(positions)) or real(rows, positions, *rest)
+        picture_index,
+        "correlate_at",
+        lambda rows, positions, *rest: read.append(len(positions)) or real(rows, positions, *rest),
     )
     for _ in range(10):
         search.nearest(rng.standard_normal(256).astype(np.float32), 4)
@@ -82,7 +87,9 @@ def test_a_score_is_the_weighted_mean_of_the_layers_correlations():
     pictures = Pictures(tuple(map(str, range(8))), matched_rows(shown, layers, weights), weights)
 
     def correlation(name, row):
-        of_both = [(values - layers[name].unit_mean) / layers[name].unit_sd for values in (shown[name][row], decoded[name])]
+        of_both = [
+            (values - layers[name].unit_mean) / layers[name].unit_sd for values in (shown[name][row], decoded[name])
+        ]
         return np.corrcoef(*of_both)[0, 1]
 
     scores = np.array([0.75 * correlation("conv", row) + 0.25 * correlation("fc", row) for row in range(8)])
@@ -107,7 +114,9 @@ def test_without_a_response_every_picture_is_equally_likely():
 def test_chances_of_what_is_imagined_are_unknown():
     layers = small.bundle().layers
     weights = dict.fromkeys(layers, 1.0)
-    rows = matched_rows({name: small.normal(8, layer.n_units, seed=7) for name, layer in layers.items()}, layers, weights)
+    rows = matched_rows(
+        {name: small.normal(8, layer.n_units, seed=7) for name, layer in layers.items()}, layers, weights
+    )
     pictures = Pictures(tuple(map(str, range(8))), rows, weights, None, CHANCES)
     features = Features(0, {name: small.normal(1, layer.n_units, seed=8)[0] for name, layer in layers.items()})
     seen, imagined = (pictures.nearest(features, layers, 1, imagined=flag) for flag in (False, True))

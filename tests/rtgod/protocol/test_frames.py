@@ -281,9 +281,11 @@ def test_rankings_without_pictures_are_the_bytes_of_older_versions():
     assert from_frames(to_frames(small.RANKING)).pictures == ()
 
 
-@pytest.mark.parametrize("picture", [{"name": "a", "score": 0.1, "probability": 1.5}, {"name": "a"}, {"name": 3, "score": 1.0}])
+@pytest.mark.parametrize(
+    "picture", [{"name": "a", "score": 0.1, "probability": 1.5}, {"name": "a"}, {"name": 3, "score": 1.0}]
+)
 def test_pictures_that_cannot_be_are_refused(picture):
     header, *arrays = to_frames(replace(small.RANKING, pictures=(NearPicture("a", 0.1),)))
     changed = json.loads(bytes(header)) | {"pictures": [picture]}
-    with pytest.raises(WireError, match="pictures|probability"):
+    with pytest.raises(WireError, match=r"pictures|probability"):
         from_frames([json.dumps(changed).encode(), *arrays])

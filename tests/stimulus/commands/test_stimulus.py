@@ -265,7 +265,7 @@ class TestRefused:
 
     def test_nearest_pictures_without_any_missing_broken_or_in_a_sham(self, folder, imagined):
         arguments = (*imagined(IDS[0], view="nearest"), "--bundle", "bundle")
-        with pytest.raises(InputError, match="feedback as nearest .* bundle has none; calibrate with --pictures"):
+        with pytest.raises(InputError, match=r"feedback as nearest .* bundle has none; calibrate with --pictures"):
             typed(*arguments, *OFF_SCREEN)
         header = json.loads(Path("bundle/bundle.json").read_text())
         names = sorted(path.name for path in Path("images").iterdir())
