@@ -12,7 +12,7 @@ from rtgod.decoding.chances import Judge
 from rtgod.decoding.confidence import Confidence
 from rtgod.decoding.decoder import Decoder, response_of
 from rtgod.decoding.picture_index import Pictures
-from rtgod.messages import Answer, NotReady, Pattern, Ranking, Reason, Run, Volume
+from rtgod.messages import Answer, NearPicture, NotReady, Pattern, Ranking, Reason, Run, Volume
 from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.preprocessor import Noise, Preprocessor
 from rtgod.preprocessing.stopwatch import Stopwatch
@@ -122,7 +122,8 @@ class Pipeline(Stateful):
             features = decoder.decode(sample.index, sample.values)
         with stopwatch("rank"):
             order, scores = category_index.rank(features)
-        probability, response, pictures = None, None, ()
+        probability, response = None, None
+        pictures: tuple[NearPicture, ...] = ()
         imagined = sample.block is not None and self._blocks[sample.block].imagined
         if self._confidence:
             weights = self._confidence.weights if isinstance(self._confidence, Judge) else None

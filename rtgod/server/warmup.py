@@ -9,6 +9,7 @@ import numpy as np
 from rtgod.bundle import DecoderBundle
 from rtgod.candidates import Candidate
 from rtgod.decoding.decoder import LayerDecoder, SparseLayerDecoder
+from rtgod.decoding.picture_index import Pictures
 from rtgod.messages import Float32Array, Ranking, Run, Volume
 from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.noise_model import NoiseComponents, NoiseCovariance
@@ -60,6 +61,7 @@ def _small_bundle(sampling: SamplingSettings) -> DecoderBundle:
             scaling=ScalingSettings(smoothing_fwhm_mm=4),
         ),
         provenance={},
+        pictures=Pictures(("a", "b"), noise(2, 3), {"dual": 1.0}, noise(3, 4)),
     )
 
 

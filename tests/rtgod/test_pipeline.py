@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from rtgod.bundle import DecoderBundle
 from rtgod.decoding.chances import Chances, Weight
 from rtgod.decoding.confidence import ranking_predictors
-from rtgod.errors import InputError
+from rtgod.decoding.picture_index import Pictures, matched_rows
+from rtgod.errors import BundleError, InputError
 from rtgod.messages import Block, Motion, NotReady, Ranking, Reason, RunEnd
 from rtgod.pipeline import Pipeline
 from rtgod.preprocessing.alignment import Reference, check_reference, check_run
@@ -612,3 +614,47 @@ def test_chances_of_what_is_imagined_are_those_of_imagined_trials_or_unknown():
     assert said(of_both, imagined) == said(of_imagined, imagined)
     assert all(few[0] < many[0] for few, many in zip(said(of_both, imagined), said(of_both, run), strict=True))
     assert set(said(of_imagined, run)) == {None}
+
+
+def test_every_ranking_names_the_nearest_pictures_and_is_otherwise_as_without(tmp_path):
+    """Those of the saved bundle, too, with its codes left in their file."""
+    bare, layers = small.bundle(), small.bundle().layers
+    weights = {"conv": 2.0, "fc": 1.0}
+    rows = matched_rows(
+        {name: small.normal(20, layer.n_units, seed=5) for name, layer in layers.items()}, layers, weights
+    )
+    basis = small.orthonormal(6, rows.shape[1])
+    chances = Chances((), (None, Weight(1.0, 0.0, 0.0)), (0.0, 0.0), (1, 9), (2, 300))
+    pictures = Pictures(tuple(f"{i}.png" for i in range(20)), rows @ basis.T, weights, basis, chances)
+    dataclasses.replace(bare, pictures=pictures).save(tmp_path / "bundle")
+    loaded = DecoderBundle.load(tmp_path / "bundle")
+    assert not loaded.pictures.codes.flags.writeable
+    assert (loaded.pictures.names, loaded.pictures.weights, loaded.pictures.chances) == (
+        pictures.names,
+        weights,
+        chances,
+    )
+    given = volumes()
+    plain, first, again = (answers(given, bundle=b) for b in (bare, loaded, DecoderBundle.load(tmp_path / "bundle")))
+    rankings = [index for index, (answer, _) in plain.items() if isinstance(answer, Ranking)]
+    assert rankings
+    for index in rankings:
+        near = first[index][0].pictures
+        assert len(near) == 4
+        assert 0 < sum(picture.probability for picture in near) <= 1
+        assert near == again[index][0].pictures
+        assert list(first[index][0].stage_ms) == [*RANKING, "pictures"]
+        assert plain[index][0].pictures == ()
+        assert first[index][0].order.tobytes() == plain[index][0].order.tobytes()
+        assert first[index][0].scores.tobytes() == plain[index][0].scores.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("weights", "n_units", "said"),
+    [({"conv": 1.0}, 14, "14 units, and the decoder's layers 9"), ({"x": 1.0}, 9, "lacks")],
+)
+def test_pictures_of_another_decoder_are_refused(tmp_path, weights, n_units, said):
+    pictures = Pictures(("a", "b"), small.normal(2, n_units), weights)
+    dataclasses.replace(small.bundle(), pictures=pictures).save(tmp_path / "bundle")
+    with pytest.raises(BundleError, match=said):
+        DecoderBundle.load(tmp_path / "bundle")

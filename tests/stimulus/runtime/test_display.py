@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rtgod.errors import InputError
-from rtgod.messages import Reason, RunEnd, Status
+from rtgod.messages import NearPicture, Reason, RunEnd, Status
 from stimulus.runtime.display import (
     FRAME_S,
     LINGER_S,
@@ -22,7 +22,8 @@ from stimulus.runtime.display import (
     replacing,
     stopping_on_signals,
 )
-from stimulus.screens.certainty import ClaritySettings
+from stimulus.screens.certainty import UNKNOWN, ClaritySettings
+from stimulus.screens.scene import Scene
 from stimulus.screens.screen import EASE_S, SERVER_LOST_S, WAITING, Screen
 from stimulus.screens.translation import JAPANESE
 
@@ -141,6 +142,23 @@ def test_bars_reach_the_new_ranking(hello, run, ranking):
     assert lengths == sorted(lengths)
     assert lengths[-1] == 1
     assert EASE_S / FRAME_S <= len(moving) <= EASE_S / FRAME_S + 1 / REDRAW_S + 3
+
+
+def test_the_nearest_pictures_are_shown_in_place_of_the_list(hello, run, ranking):
+    """Their confidence is theirs: where it is unknown, the operator is told, and they are not pale."""
+    files = {f"my_cat_{i}.png": f"/pictures/my_cat_{i}.png" for i in range(50)}
+    near = tuple(NearPicture(name, 0.3) for name in list(files)[:4])
+    told = []
+    session = Session(
+        (0, hello), (0, run), (1.0, replace(ranking(), pictures=near)), (1.5, ranking(13)),
+        pictures=files, tell=told.append, quit_at_s=2.0,
+    ).run()  # fmt: skip
+    scenes = [screen for screen in session.window.drawn if isinstance(screen, Scene)]
+    assert [picture.label for picture in scenes[0].pictures] == [f"my cat {i}" for i in range(4)]
+    assert scenes[0].strength == 1.0
+    assert scenes[0].caption.startswith("block 1")
+    assert [line for line in told if UNKNOWN in line]
+    assert session.window.drawn[-1].rows  # a ranking without pictures is listed
 
 
 def test_it_stops_after_the_asked_number_of_runs_and_lingers(hello, run, ranking):
