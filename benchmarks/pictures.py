@@ -20,6 +20,8 @@ from pathlib import Path
 
 # `rtgod serve` sets this, too, before the first kernel starts OpenMP.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# OpenBLAS's threads spin for some 30 ms after a product, on the core that the next search needs.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 import numpy as np
 

@@ -281,9 +281,9 @@ def _notes(
         by_trial = np.bincount(of_trial, right) / np.bincount(of_trial)
         error = by_trial.std(ddof=1) / np.sqrt(len(by_trial))
         notes.append(
-            f"pictures: the first is said to be the own one with a chance of {100 * np.nanmean(said):.1f} % on average, "
-            f"and {100 * right.mean():.1f} ± {100 * error:.1f} % are, on categories that chances were not learned from; "
-            "a chance holds if the picture that is seen is in the folder"
+            "pictures: the first is said to be the own one with a chance of "
+            f"{100 * np.nanmean(said):.1f} % on average, and {100 * right.mean():.1f} ± {100 * error:.1f} % are, on "
+            "categories that chances were not learned from; a chance holds if the picture that is seen is in the folder"
         )
     else:
         notes.append(f"pictures: how sure the nearest may be is unknown, so that they are never pale: {why_unknown}")

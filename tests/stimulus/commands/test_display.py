@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,30 @@ def test_help_names_every_option():
 def test_a_terminal_takes_no_screenshot(tmp_path):
     result = invoke("--backend", "terminal", "--screenshot", str(tmp_path / "x.png"))
     assert isinstance(result.exception, InputError)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--pictures", "mine"), "--pictures and --bundle go together"),
+        (("--bundle", "bundle"), "--pictures and --bundle go together"),
+        (("--bundle", "bundle", "--pictures", "mine", "--backend", "terminal"), "a terminal draws none"),
+        (("--bundle", "bare", "--pictures", "mine"), "has no pictures; calibrate with --pictures"),
+        (("--bundle", "bundle", "--pictures", "mine"), "a/lost.png missing, of the 2 that the decoder may name"),
+        (("--bundle", "bundle", "--pictures", "nowhere"), "no such folder"),
+    ],
+)
+def test_pictures_that_cannot_be_shown_are_refused_at_start(tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    header = {"rtgod_bundle": 3, "sha256": "ab" * 32, "candidates": [["a", "a"], ["b", "b"]]}
+    for name, pictures in (("bare", None), ("bundle", {"names": ["there.png", "a/lost.png"]})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "bundle.json").write_text(json.dumps(header | {"pictures": pictures}))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "there.png").write_bytes(b"no image is read before all are there")
+    result = invoke("--backend", "offscreen", *arguments)
+    assert isinstance(result.exception, InputError)
+    assert said in str(result.exception)
 
 
 def test_without_psychopy_it_says_what_to_install(monkeypatch):
