@@ -72,8 +72,6 @@ class Pipeline(Stateful):
         self._confidence = confidence
         self._names = names
         self._pictures = pictures
-        if pictures is not None:
-            _ = pictures.search  # made before the first volume
         self._n_top = settings.ranking.n_top
         self._blocks = run.blocks
 

@@ -125,7 +125,10 @@ class Session:
         self._engine: tuple[Decoder, CategoryIndex] | None = None
         if bundle:
             self._engine = bundle.decoder(), bundle.category_index()
-        names = (candidate.name for candidate in bundle.candidates) if bundle else ()
+        names = [candidate.name for candidate in bundle.candidates] if bundle else []
+        if bundle and bundle.pictures is not None:
+            _ = bundle.pictures.search  # made now, so that the first volume does not wait for it
+            names += bundle.pictures.names
         self._letters = "".join(sorted({letter for letter in set().union(*names) if not letter.isascii()}))
         self._repeats = RepeatAverager()
         self._acquisitions: dict[str, Acquisition] = {}

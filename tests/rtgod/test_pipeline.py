@@ -658,3 +658,11 @@ def test_pictures_of_another_decoder_are_refused(tmp_path, weights, n_units, sai
     dataclasses.replace(small.bundle(), pictures=pictures).save(tmp_path / "bundle")
     with pytest.raises(BundleError, match=said):
         DecoderBundle.load(tmp_path / "bundle")
+
+
+def test_a_server_has_its_pictures_at_hand_before_the_first_volume_and_says_their_letters():
+    weights = {"conv": 1.0}
+    pictures = Pictures(("猫.png", "dog.png"), small.normal(2, 9), weights)
+    session = Session(dataclasses.replace(small.bundle(), pictures=pictures))
+    assert "search" in vars(pictures)
+    assert session.hello().letters == "猫"
