@@ -17,7 +17,7 @@ from rtgod.events.trials import Trial
 from rtgod.messages import Block, Motion, Run
 from rtgod.preprocessing.alignment import Aligned
 from rtgod.preprocessing.hrf import block_response
-from rtgod.settings import NoiseSettings
+from rtgod.settings import NoiseSettings, ResponseSettings
 
 TR_S, N_VOLUMES, N_VOXELS, DURATION_S = 2.0, 80, 24, 12.0
 CATEGORIES = ("face", "house", "face", "house")
