@@ -247,13 +247,44 @@ class DecoderBundle:
             Takes the run's volumes one by one.
         """
         names = tuple(c.name for c in self.candidates)
-        confidence: Confidence | Judge | None = self.confidence
-        if chances := self.chances or self.imagined_chances:
-            is_new = chances.are_new([c.category_id for c in self.candidates])
-            confidence = Judge(self.chances, is_new, self.response, self.imagined_chances)
+        confidence: Confidence | Judge | None = self.judge or self.confidence
         return Pipeline(
             self.reference, self.noise, decoder, category_index, names, run, self.settings, repeats, confidence
         )
+
+    @property
+    def judge(self) -> Judge | None:
+        """Model of the candidates' chances; None if they are unknown."""
+        chances = self.chances or self.imagined_chances
+        if chances is None:
+            return None
+        is_new = chances.are_new([c.category_id for c in self.candidates])
+        return Judge(self.chances, is_new, self.response, self.imagined_chances)
+
+    def posterior(self, ranking: Ranking, *, imagined: bool = False) -> Float64Array | None:
+        """Compute the chance of each category of a ranking that was made with this bundle.
+
+        Parameters
+        ----------
+        ranking : Ranking
+        imagined : bool
+            Whether its trial asked to imagine its category.
+
+        Returns
+        -------
+        ndarray of shape (n_ranked,), float64, or None
+            Chances in the order of `ranking.order`, the first k of which add up to `ranking.probability`; None if
+            chances are unknown.
+        """
+        judge, n = self.judge, len(self.settings.ranking.candidates or self.candidates)
+        if judge is None or ranking.probability is None:
+            return None
+        chances = judge.posterior(ranking.order, ranking.scores, n, ranking.n_volumes, imagined=imagined)
+        if chances is None or chances[0] <= 1 / n:
+            return chances
+        # A ranking does not keep its pattern's chance of a response, but its first chance tells it.
+        present = min(max((ranking.probability[0] - 1 / n) / (chances[0] - 1 / n), 0.0), 1.0)
+        return np.asarray(present * chances + (1 - present) / n, np.float64)
 
     def _arrays(self) -> dict[str, Array]:
         arrays: dict[str, Array] = {

@@ -176,6 +176,49 @@ class Chances:
         tuple of 3 float or None
             None if the ranking holds a kind of candidate whose weight was not learned.
         """
+        odds_of_all = self._odds(scores, is_new, n_candidates, n_volumes)
+        if odds_of_all is None:
+            return None
+        odds, total = odds_of_all
+        # With no more than k candidates, the true one is among the first k, whatever rounding leaves.
+        chances = [1.0 if k >= n_candidates else min(float(odds[:k].sum()) / total, 1.0) for k in FIRST]
+        if self.presence is not None and response is not None:
+            present = self.presence.probability(response, _within(n_volumes, self.n_volumes))
+            luck = [min(k / n_candidates, 1.0) for k in FIRST]
+            chances = [present * p + (1 - present) * by_luck for p, by_luck in zip(chances, luck, strict=True)]
+        # Sums of different lengths are rounded differently; the chances must not descend.
+        return chances[0], max(chances[:2]), max(chances)
+
+    def posterior(
+        self, scores: Array, is_new: BoolArray, n_candidates: int, n_volumes: int, response: float | None = None
+    ) -> Float64Array | None:
+        """Compute each ranked candidate's chance of being the true category: shape (n_ranked,), float64.
+
+        The first k chances add up to those of `probabilities`; candidates that are not ranked have the rest.
+
+        Parameters
+        ----------
+        scores, is_new, n_candidates, n_volumes, response
+            As for `probabilities`.
+
+        Returns
+        -------
+        ndarray of shape (n_ranked,), float64, or None
+            None if the ranking holds a kind of candidate whose weight was not learned.
+        """
+        odds_of_all = self._odds(scores, is_new, n_candidates, n_volumes)
+        if odds_of_all is None:
+            return None
+        odds, total = odds_of_all
+        present = 1.0
+        if self.presence is not None and response is not None:
+            present = self.presence.probability(response, _within(n_volumes, self.n_volumes))
+        return np.asarray(present * odds / total + (1 - present) / n_candidates, np.float64)
+
+    def _odds(
+        self, scores: Array, is_new: BoolArray, n_candidates: int, n_volumes: int
+    ) -> tuple[Float64Array, float] | None:
+        """Compute odds of the ranked candidates, shape (n_ranked,), and the sum of those of all candidates."""
         worth = np.empty(len(scores))
         at_one, per_log = self.head_start
         head_start = at_one + per_log * math.log(_within(n_volumes, self.n_volumes))
@@ -194,14 +237,7 @@ class Chances:
             total += math.exp(unranked * head_start - highest) * _odds_beyond(
                 np.asarray(scores, np.float64), n_candidates, weights[unranked] or 0.0
             )
-        # With no more than k candidates, the true one is among the first k, whatever rounding leaves.
-        chances = [1.0 if k >= n_candidates else min(float(odds[:k].sum()) / total, 1.0) for k in FIRST]
-        if self.presence is not None and response is not None:
-            present = self.presence.probability(response, _within(n_volumes, self.n_volumes))
-            luck = [min(k / n_candidates, 1.0) for k in FIRST]
-            chances = [present * p + (1 - present) * by_luck for p, by_luck in zip(chances, luck, strict=True)]
-        # Sums of different lengths are rounded differently; the chances must not descend.
-        return chances[0], max(chances[:2]), max(chances)
+        return odds, total
 
     def _weight(self, kind: int, n_candidates: int, n_volumes: int) -> float | None:
         weight = self.weights[kind]
@@ -271,6 +307,26 @@ class Judge:
         if chances is None:
             return None
         return chances.probabilities(scores, self.is_new[order], n_candidates, n_volumes, response)
+
+    def posterior(
+        self,
+        order: Array,
+        scores: Array,
+        n_candidates: int,
+        n_volumes: int,
+        response: float | None = None,
+        *,
+        imagined: bool = False,
+    ) -> Float64Array | None:
+        """Compute each ranked candidate's chance: shape (n_ranked,), float64; None if chances are unknown.
+
+        Parameters
+        ----------
+        order, scores, n_candidates, n_volumes, response, imagined
+            As for `of_ranking`.
+        """
+        chances = self.imagined if imagined else self.chances
+        return chances and chances.posterior(scores, self.is_new[order], n_candidates, n_volumes, response)
 
 
 def _within(n: int, limits: tuple[int, int]) -> int:
