@@ -28,7 +28,7 @@ from rtgod.errors import BundleError, what_went_wrong
 from rtgod.events.table import label_of
 from rtgod.files import appearing_whole
 from rtgod.fit import Training
-from rtgod.messages import Array, Float32Array, Run
+from rtgod.messages import Array, Float32Array, Float64Array, Ranking, Run
 from rtgod.pipeline import Pipeline
 from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.noise_model import NoiseComponents, NoiseCovariance
@@ -279,7 +279,8 @@ class DecoderBundle:
         judge, n = self.judge, len(self.settings.ranking.candidates or self.candidates)
         if judge is None or ranking.probability is None:
             return None
-        chances = judge.posterior(ranking.order, ranking.scores, n, ranking.n_volumes, imagined=imagined)
+        evidence = ranking.n_volumes, ranking.n_blocks
+        chances = judge.posterior(ranking.order, ranking.scores, n, *evidence, imagined=imagined)
         if chances is None or chances[0] <= 1 / n:
             return chances
         # A ranking does not keep its pattern's chance of a response, but its first chance tells it.
@@ -406,10 +407,11 @@ def _settings_saved(header: Mapping[str, Any]) -> PipelineSettings:
     """Read a bundle's settings; what one of an older version does not say is as it was, so that its journals replay.
 
     From before crosstalk was limited, there is no limit; from before the search was chosen by bytes, candidates beyond
-    `_EXACT_UP_TO` are sought on a shortlist; from before scores were standardised, they are not.
+    `_EXACT_UP_TO` are sought on a shortlist; from before scores were standardised, they are not; from before repeats
+    were weighted, they count equally.
     """
     settings = PipelineSettings.model_validate(header["settings"])
-    response, ranking = settings.response, settings.ranking
+    response, window, ranking = settings.response, settings.window, settings.ranking
     if "most_crosstalk" not in header["settings"].get("response", {}):
         response = response.model_copy(update={"most_crosstalk": sys.float_info.max})
     if "search" not in header["settings"].get("ranking", {}):
@@ -417,7 +419,9 @@ def _settings_saved(header: Mapping[str, Any]) -> PipelineSettings:
         ranking = ranking.model_copy(update={"search": "shortlist" if n_ranked > _EXACT_UP_TO else "exact"})
     if "standardise" not in header["settings"].get("ranking", {}):
         ranking = ranking.model_copy(update={"standardise": False})
-    return settings.model_copy(update={"response": response, "ranking": ranking})
+    if "weigh_repeats" not in header["settings"].get("window", {}):
+        window = window.model_copy(update={"weigh_repeats": "equally"})
+    return settings.model_copy(update={"response": response, "window": window, "ranking": ranking})
 
 
 def sha256_of(path: Path) -> str:
