@@ -267,6 +267,7 @@ class DecoderBundle:
         Parameters
         ----------
         ranking : Ranking
+            Ranking with its `probability`.
         imagined : bool
             Whether its trial asked to imagine its category.
 

@@ -117,7 +117,7 @@ def figures_of(by_kind: Mapping[str, Decisions]) -> dict[str, float]:
     ----------
     by_kind : mapping of str to Decisions
     """
-    figures = {}
+    figures: dict[str, float] = {}
     for kind, of in by_kind.items():
         figures |= {
             f"{kind}_volumes_to_decision": of.volumes,

@@ -20,6 +20,7 @@ from calibration.training.presence import LearnedPresence
 from rtgod.decoding.category_index import CategoryIndex
 from rtgod.decoding.chances import NEW, TRAINED, Chances
 from rtgod.messages import Array, BoolArray, Features, Float32Array
+from rtgod.settings import WindowSettings
 
 #: Numbers of trials that are averaged, and averages of all numbers together.
 _N_AVERAGED, _N_AVERAGES = (2, 3, 5, 8), 240
@@ -146,6 +147,22 @@ def averages_of(
         response = None if presence is None else float(n @ presence.left_out[rows] / n.sum())
         rankings.append(Average(index.scores(Features(0, mean))[kept], true, int(n.sum()), len(rows), response))
     return Averages(rankings, len(fitting), new)
+
+
+def notes_on_repeats(chances: Chances | None, window: WindowSettings) -> list[str]:
+    """Say that averages over repeats are no surer than one trial, if they are made and that was not learned.
+
+    Parameters
+    ----------
+    chances : Chances or None
+    window : WindowSettings
+    """
+    if window.mode != "repeats" or chances is None or chances.most_repeats > 1:
+        return []
+    return [
+        "how much surer an average over repeats is than one trial is unknown, so that it is said to be as sure as one: "
+        f"that is learned from {FEWEST_TRIALS} trials or more of categories that are shown more than once"
+    ]
 
 
 def with_repeats(chances: Chances, averages: Sequence[Averages]) -> Chances:

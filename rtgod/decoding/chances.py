@@ -352,7 +352,9 @@ class Judge:
             As for `of_ranking`.
         """
         chances = self.imagined if imagined else self.chances
-        return chances and chances.posterior(scores, self.is_new[order], n_candidates, n_volumes, response, n_blocks)
+        if chances is None:
+            return None
+        return chances.posterior(scores, self.is_new[order], n_candidates, n_volumes, response, n_blocks)
 
 
 def _within(n: int, limits: tuple[int, int]) -> int:

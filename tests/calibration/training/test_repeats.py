@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 
-from calibration.training.repeats import Average, Averages, draw_averages, mean_by_volumes, with_repeats
+from calibration.training.repeats import (
+    Average,
+    Averages,
+    draw_averages,
+    mean_by_volumes,
+    notes_on_repeats,
+    with_repeats,
+)
 from rtgod.decoding.chances import Chances, Weight
+from rtgod.settings import WindowSettings
 
 N = 8
 #: Scores of one trial of 5 volumes are 0 ± 1, that of the true one is 1.5: each unit is worth as much.
@@ -57,6 +65,14 @@ def test_too_few_trials_leave_chances_as_they_are():
     assert with_repeats(CHANCES, []) is CHANCES
     # Nothing is known of new categories here, so that their averages cannot teach.
     assert with_repeats(CHANCES, [Averages(averages(1.0).rankings, 400, are_new=True)]) is CHANCES
+
+
+def test_averages_of_which_nothing_was_learned_are_told_of_where_they_are_made():
+    learned, averaging = with_repeats(CHANCES, [averages(1.0)]), WindowSettings(mode="repeats")
+    (note,) = notes_on_repeats(CHANCES, averaging)
+    assert "said to be as sure as one" in note
+    for chances, window in ((learned, averaging), (None, averaging), (CHANCES, WindowSettings())):
+        assert notes_on_repeats(chances, window) == []
 
 
 def test_one_trial_is_as_sure_as_before_and_no_more_count_than_were_met():
