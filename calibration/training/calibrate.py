@@ -37,6 +37,7 @@ from calibration.training.fit import Trained
 from calibration.training.folds import parts_of_one_run
 from calibration.training.held_out_rankings import Learned, learn_from_rankings
 from calibration.training.penalty_choice import PenaltyChoice, choose_left_out, warnings_at
+from calibration.training.repeats import notes_on_repeats
 from rtgod.bundle import DecoderBundle, sha256_of
 from rtgod.candidates import Candidate
 from rtgod.decoding.category_index import CategoryIndex, check_matching
@@ -259,6 +260,7 @@ def _summarise(
     category_index = CategoryIndex(candidates.features, layers, plain=is_plain, match=match, search="exact")
     position = {category: i for i, category in enumerate(candidates.ids)}
     notes = [*warnings_at(trained.edges), *learned.notes, *targets.notes]
+    notes += notes_on_repeats(learned.confidence.chances, settings.window)
     alone = _shown_in_one(samples.categories, groups) if is_plain else {}
     if alone:
         notes.append(
