@@ -193,7 +193,7 @@ def denoise_runs(
 def _as_uncertain_as_can_be(
     clean_with: Callable[[PipelineSettings], list[CleanedRun]], settings: PipelineSettings
 ) -> tuple[list[CleanedRun], PipelineSettings, tuple[str, ...]]:
-    """Denoise runs; where a learned peak is so uncertain that hardly a trial is ranked, allow for less of it, and say so.
+    """Denoise runs; where a learned peak is too uncertain to rank most trials, allow for less, and say so.
 
     Parameters
     ----------
@@ -223,9 +223,9 @@ def _as_uncertain_as_can_be(
 def _less_uncertain(sd_s: float, settings: PipelineSettings) -> str:
     response = settings.response
     return (
-        f"if responses may peak {sd_s:.1f} s earlier or later, those to most trials cannot be told apart: rankings allow "
-        f"for {response.peak_sd_s:.1f} s, and if the peak is farther off, more than {100 * response.most_crosstalk:g} % of "
-        "the block before can be in them; more training runs, or pauses between blocks, make it more certain"
+        f"if responses may peak {sd_s:.1f} s earlier or later, those to most trials cannot be told apart: rankings "
+        f"allow for {response.peak_sd_s:.1f} s, and if the peak is farther off, more than "
+        f"{100 * response.most_crosstalk:g} % of the block before can be in them; more training runs, or pauses between blocks, make it more certain"
     )
 
 
