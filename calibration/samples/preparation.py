@@ -225,7 +225,8 @@ def _less_uncertain(sd_s: float, settings: PipelineSettings) -> str:
     return (
         f"if responses may peak {sd_s:.1f} s earlier or later, those to most trials cannot be told apart: rankings "
         f"allow for {response.peak_sd_s:.1f} s, and if the peak is farther off, more than "
-        f"{100 * response.most_crosstalk:g} % of the block before can be in them; more training runs, or pauses between blocks, make it more certain"
+        f"{100 * response.most_crosstalk:g} % of the block before can be in them; more "
+        "training runs, or pauses between blocks, make it more certain"
     )
 
 
