@@ -143,7 +143,9 @@ class Calibrated:
     def index(self) -> CategoryIndex:
         """Index of all candidates."""
         ids, features, plain = self.candidates.ids, self.candidates.features, self.candidates.are_plain
-        return index_categories(RankingSettings(), self.trained.layers, ids, features, None, plain)
+        learned = self.learned.standardisation
+        standardisation = learned.standardisation if learned else None
+        return index_categories(RankingSettings(), self.trained.layers, ids, features, None, plain, standardisation)
 
     def scored(self, samples: Samples, volume: int) -> Scored:
         """Score all candidates for each trial after a volume, or after its last."""

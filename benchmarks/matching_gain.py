@@ -70,10 +70,10 @@ def matched(study: Study, region: str = "VC", most_voxels: int = _MOST_VOXELS) -
     """Train a decoder, learn all ways of matching from its training samples, and rank the test trials by each."""
     columns = study.regions[region]
     columns = columns[np.unique(np.linspace(0, len(columns) - 1, min(most_voxels, len(columns))).astype(int))]
-    fold, candidates, decoder = study.folds[0].select_voxels(columns), study.candidates, DecoderSettings()
+    fold, candidates, decoder = study.folds[0].select_voxels(columns), study.candidates, DecoderSettings(name="ridge")
     settings = {way: PipelineSettings(ranking=ranking) for way, ranking in WAYS.items()}
     noise = settings["plain"].noise
-    fitted = fit_fold(fold.complete_only(), noise, decoder, penalty_choice_of(fold, candidates).groups)
+    fitted = fit_fold(fold.complete_only(), noise, decoder, penalty_choice_of(fold, candidates))
     scores: dict[str, dict[str, CandidateScores]] = {kind: {} for kind in fold.tests}
     learned, excess = {}, {}
     whitening = Whitening(fold.noise, noise, fitted.shape)

@@ -29,7 +29,7 @@ from rtgod.errors import BundleError, what_went_wrong
 from rtgod.events.table import label_of
 from rtgod.files import appearing_whole
 from rtgod.fit import Training
-from rtgod.messages import Array, Float32Array, Run
+from rtgod.messages import Array, Float32Array, Float64Array, Ranking, Run
 from rtgod.pipeline import Pipeline
 from rtgod.preprocessing.alignment import Reference
 from rtgod.preprocessing.noise_model import NoiseComponents, NoiseCovariance
@@ -253,14 +253,47 @@ class DecoderBundle:
             Takes the run's volumes one by one.
         """
         names = tuple(c.name for c in self.candidates)
-        confidence: Confidence | Judge | None = self.confidence
-        if chances := self.chances or self.imagined_chances:
-            is_new = chances.are_new([c.category_id for c in self.candidates])
-            confidence = Judge(self.chances, is_new, self.response, self.imagined_chances)
+        confidence: Confidence | Judge | None = self.judge or self.confidence
         return Pipeline(
             self.reference, self.noise, decoder, category_index, names, run, self.settings, repeats, confidence,
             self.pictures,
         )  # fmt: skip
+
+    @property
+    def judge(self) -> Judge | None:
+        """Model of the candidates' chances; None if they are unknown."""
+        chances = self.chances or self.imagined_chances
+        if chances is None:
+            return None
+        is_new = chances.are_new([c.category_id for c in self.candidates])
+        return Judge(self.chances, is_new, self.response, self.imagined_chances)
+
+    def posterior(self, ranking: Ranking, *, imagined: bool = False) -> Float64Array | None:
+        """Compute the chance of each category of a ranking that was made with this bundle.
+
+        Parameters
+        ----------
+        ranking : Ranking
+            Ranking with its `probability`.
+        imagined : bool
+            Whether its trial asked to imagine its category.
+
+        Returns
+        -------
+        ndarray of shape (n_ranked,), float64, or None
+            Chances in the order of `ranking.order`, the first k of which add up to `ranking.probability`; None if
+            chances are unknown.
+        """
+        judge, n = self.judge, len(self.settings.ranking.candidates or self.candidates)
+        if judge is None or ranking.probability is None:
+            return None
+        evidence = ranking.n_volumes, ranking.n_blocks
+        chances = judge.posterior(ranking.order, ranking.scores, n, *evidence, imagined=imagined)
+        if chances is None or chances[0] <= 1 / n:
+            return chances
+        # A ranking does not keep its pattern's chance of a response, but its first chance tells it.
+        present = min(max((ranking.probability[0] - 1 / n) / (chances[0] - 1 / n), 0.0), 1.0)
+        return np.asarray(present * chances + (1 - present) / n, np.float64)
 
     def _arrays(self) -> dict[str, Array]:
         arrays: dict[str, Array] = {
@@ -392,10 +425,11 @@ def _settings_saved(header: Mapping[str, Any]) -> PipelineSettings:
     """Read a bundle's settings; what one of an older version does not say is as it was, so that its journals replay.
 
     From before crosstalk was limited, there is no limit; from before the search was chosen by bytes, candidates beyond
-    `_EXACT_UP_TO` are sought on a shortlist; from before scores were standardised, they are not.
+    `_EXACT_UP_TO` are sought on a shortlist; from before scores were standardised, they are not; from before repeats
+    were weighted, they count equally.
     """
     settings = PipelineSettings.model_validate(header["settings"])
-    response, ranking = settings.response, settings.ranking
+    response, window, ranking = settings.response, settings.window, settings.ranking
     if "most_crosstalk" not in header["settings"].get("response", {}):
         response = response.model_copy(update={"most_crosstalk": sys.float_info.max})
     if "search" not in header["settings"].get("ranking", {}):
@@ -403,7 +437,9 @@ def _settings_saved(header: Mapping[str, Any]) -> PipelineSettings:
         ranking = ranking.model_copy(update={"search": "shortlist" if n_ranked > _EXACT_UP_TO else "exact"})
     if "standardise" not in header["settings"].get("ranking", {}):
         ranking = ranking.model_copy(update={"standardise": False})
-    return settings.model_copy(update={"response": response, "ranking": ranking})
+    if "weigh_repeats" not in header["settings"].get("window", {}):
+        window = window.model_copy(update={"weigh_repeats": "equally"})
+    return settings.model_copy(update={"response": response, "window": window, "ranking": ranking})
 
 
 def sha256_of(path: Path) -> str:

@@ -277,6 +277,9 @@ class WindowSettings(Settings):
     #: `auto` follows the trials of a run that lists them, and slides otherwise; `repeats` averages a trial with the
     #: earlier trials of the same label.
     mode: Literal["auto", "block", "sliding", "repeats"] = "auto"
+    #: How much trials of one label count in their average: as much as they have volumes, so that a trial's first volume
+    #: does not outweigh what earlier trials told, or equally.
+    weigh_repeats: Literal["by_volumes", "equally"] = "by_volumes"
     #: Sample of a trial: its estimated response, or the mean of its volumes.
     estimate: Literal["response", "mean"] = "response"
     #: Delay of the response, in seconds: a trial is ranked from onset + shift to offset + shift, both as much later

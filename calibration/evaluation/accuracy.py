@@ -192,12 +192,19 @@ class Confidences:
     hit : ndarray of shape (n_rankings, 3), bool
         Whether the true category was there.
     trials : tuple of hashable
-        Trial of each ranking; rankings of one trial depend on each other.
+        Trial of each ranking; rankings of one trial depend on each other, and are in their order.
+    first, true : ndarray of shape (n_rankings,), int
+        Position of each ranking's first candidate, and of its true category, among the candidates.
+    n_volumes : ndarray of shape (n_rankings,), int
+        Number of volumes that each ranking rests on.
     """
 
     probability: Float64Array
     hit: BoolArray
     trials: tuple[Hashable, ...]
+    first: Array
+    true: Array
+    n_volumes: Array
 
 
 def interval_over(labels: Sequence[object], values: Float64Array) -> tuple[float, float, float]:

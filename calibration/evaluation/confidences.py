@@ -69,6 +69,7 @@ def confidences_of(
                 np.concatenate([part.probability for part in known]),
                 np.concatenate([part.hit for part in known]),
                 tuple(trial for part in known for trial in part.trials),
+                *(np.concatenate([getattr(part, name) for part in known]) for name in ("first", "true", "n_volumes")),
             )
     return confidences
 
@@ -107,4 +108,7 @@ def _of_fold(
     if not known.any():
         return None
     trials = tuple((number, row) for row in windows.of[known].tolist())
-    return Confidences(probability[known], rankings.hit[known], trials)
+    first = ranked.scores[known].argmax(axis=1)
+    return Confidences(
+        probability[known], rankings.hit[known], trials, first, ranked.true[known], ranked.n_volumes[known]
+    )

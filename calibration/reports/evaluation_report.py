@@ -22,7 +22,7 @@ from calibration.evaluation.semantic_distance import SemanticErrors
 from calibration.metrics.choices import Balance, balance_of, remarks_on_choices
 from calibration.metrics.permutation import SIGNIFICANT
 from calibration.metrics.statistics import FEW_SAMPLES
-from calibration.reports import figures, reliability
+from calibration.reports import deciding, figures, reliability
 from calibration.reports.area_sections import areas_and_layers, time_course
 from calibration.reports.evaluation_tables import tables_of, top_places
 from calibration.reports.html_page import PageTable, Section, write_page
@@ -144,6 +144,8 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         "Pairwise accuracy: the share of the other candidates that are ranked below the true category; chance is 50 % "
         f"however many there are. {_ON_SHUFFLED} {' '.join(_on_tests(evaluation.identification))}"
     )
+    for line in _on_decisions(evaluation):
+        console.print(f"{line[0].upper()}{line[1:]}.", soft_wrap=True, markup=False)
     for remark in _on_choices(evaluation):
         claim, colon, why = remark.partition(". ")
         console.print(styled((claim, "yellow"), colon, why))
@@ -268,7 +270,24 @@ def _identification(evaluation: Evaluation) -> Section:
     )
     over = " and ".join(dict.fromkeys(result.units for result in evaluation.identification))
     caption = f"Identification accuracy by the evidence that is put together. Bars: 90 % intervals over {over}."
-    return Section("Identification", text, [(figures.aggregation(groups), caption)], [table])
+    decisions = deciding.decided(evaluation.confidence)
+    text = "\n\n".join([text, *(f"{line[0].upper()}{line[1:]}." for line in _on_decisions(evaluation))])
+    tables = [table]
+    if decisions:
+        text = f"{text}\n\n{deciding.MEANING}"
+        tables.append(PageTable(deciding.HEADER, deciding.rows_of(decisions), deciding.TITLE))
+    return Section("Identification", text, [(figures.aggregation(groups), caption)], tables)
+
+
+def _on_decisions(evaluation: Evaluation) -> list[str]:
+    """Return a sentence for every kind on when its rankings are sure, or that this is not known."""
+    decisions = deciding.decided(evaluation.confidence)
+    return [
+        deciding.sentence(kind, decisions[kind])
+        if kind in decisions
+        else f"{kind}: after how many volumes rankings are sure is not known, as their chances are not"
+        for kind in evaluation.decoded
+    ]
 
 
 def _identification_row(result: Identification) -> tuple[str, ...]:

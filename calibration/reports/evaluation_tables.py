@@ -18,6 +18,7 @@ from calibration.evaluation.accuracy import (
 from calibration.evaluation.evaluate import Evaluation
 from calibration.evaluation.predictions import DecodedCondition
 from calibration.metrics.lags import Lag
+from calibration.reports import deciding
 from calibration.reports.reliability import bins_of, told_chances
 from calibration.samples.left_out import COLUMNS
 
@@ -27,6 +28,7 @@ _TOP = (1, 5)
 TABLES = (
     "identification.tsv", "features.tsv", "blocks.tsv", "regions.tsv", "candidates.tsv", "left_out.tsv",
     "confusion.tsv", "runs.tsv", "time_course.tsv", "lags.tsv", "areas.tsv", "reliability.tsv", "semantic.tsv",
+    "decisions.tsv",
 )  # fmt: skip
 
 
@@ -126,6 +128,7 @@ def tables_of(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], list[Seq
                 for row in bins_of(confidences, i)
             ],
         )
+        tables["decisions.tsv"] = (deciding.COLUMNS, list(deciding.table_of(deciding.decided(evaluation.confidence))))
     if evaluation.semantic:
         tables["semantic.tsv"] = (
             ("kind", "n_errors", "distance", "shuffled_distance", "p_value", "p_least", "n_missing"),

@@ -106,13 +106,15 @@ def shown_confidences(trials: Sequence[tuple[int, Sequence[Ranking]]]) -> Confid
     trials : sequence of (int, sequence of Ranking)
         For each trial the position of its true category among the bundle's candidates, and its rankings.
     """
-    probability, hit, of_trial = [], [], []
+    probability, hit, of_trial, numbers = [], [], [], list[tuple[int, int, int]]()
     for number, (true, rankings) in enumerate(trials):
         for ranking in rankings:
             if ranking.probability is not None:
                 probability.append(ranking.probability)
                 hit.append([true in ranking.order[:k] for k in FIRST])
                 of_trial.append(number)
+                numbers.append((int(ranking.order[0]), true, ranking.n_volumes))
     if not probability:
         return None
-    return Confidences(np.array(probability), np.array(hit, bool), tuple(of_trial))
+    first, truth, n_volumes = np.array(numbers, np.int64).T
+    return Confidences(np.array(probability), np.array(hit, bool), tuple(of_trial), first, truth, n_volumes)

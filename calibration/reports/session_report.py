@@ -16,11 +16,12 @@ from calibration.datasets.foreign_runs import usual_of, why_foreign
 from calibration.evaluation.accuracy import MOST_IN_MATRIX, Confidences, are_new, confusion_of, units_of
 from calibration.features.stimuli import pictures_of
 from calibration.metrics.choices import remarks_on_choices
+from calibration.metrics.decisions import Decisions
 from calibration.metrics.identification import identification_accuracy, permutation_test, rank_of, shuffled_accuracy
 from calibration.metrics.permutation import SIGNIFICANT
 from calibration.metrics.reliability import calibration
 from calibration.metrics.statistics import FEW_SAMPLES, share_interval
-from calibration.reports import figures, reliability
+from calibration.reports import deciding, figures, reliability
 from calibration.reports.tables import write_tsv
 from calibration.samples.left_out import (
     AFTER_END,
@@ -734,11 +735,27 @@ def _reliability(
     for row in reliability.rows_of(by_kind, len(ranked)):
         table.add_row(*map(styled, row))
     parts += [table, reliability.MEANING]
+    decisions = deciding.decided(by_kind)
+    parts.append(_table_of_decisions(decisions))
+    parts += [styled(f"{deciding.sentence(kind, of)}.") for kind, of in decisions.items()]
+    parts.append(deciding.MEANING)
     figures.save(reliability.figure_of(by_kind, len(ranked)), out / reliability.PICTURE)
     found = {kind: calibration(of.probability[:, 0], of.hit[:, 0], of.trials) for kind, of in by_kind.items()}
-    return {f"{kind}_calibration_error": of.error for kind, of in found.items()} | {
-        f"{kind}_calibration_error_by_chance": of.of_chance for kind, of in found.items()
-    }
+    return (
+        {f"{kind}_calibration_error": of.error for kind, of in found.items()}
+        | {f"{kind}_calibration_error_by_chance": of.of_chance for kind, of in found.items()}
+        | deciding.figures_of(decisions)
+    )
+
+
+def _table_of_decisions(decisions: Mapping[str, Decisions]) -> Table:
+    """Tabulate after how many volumes rankings were sure."""
+    table = Table(title=deciding.TITLE, title_justify="left")
+    for column in deciding.HEADER:
+        table.add_column(column, justify="right" if column else "left")
+    for row in deciding.rows_of(decisions):
+        table.add_row(*map(styled, row))
+    return table
 
 
 def _examples(blocks: Sequence[DecodedBlock], bundle: DecoderBundle, dataset: Path, out: Path) -> None:

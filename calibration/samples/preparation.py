@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,16 @@ from calibration.datasets.runs import RunFiles
 from calibration.parallel.progress import Report, in_pool
 from calibration.samples.noise_fitting import learn_courses, noisiest_voxels
 from calibration.samples.response_peak import learn_settings, learns_peak, notes_on_test_runs
-from calibration.samples.response_recording import Recording, record
-from calibration.samples.runs import AlignedRun, CleanedRun, align_run, clean_run, make_reference, noise_residuals
+from calibration.samples.response_recording import Recording, changed, record
+from calibration.samples.runs import (
+    AlignedRun,
+    CleanedRun,
+    MixedResponsesError,
+    align_run,
+    clean_run,
+    make_reference,
+    noise_residuals,
+)
 from rtgod.events.table import cue_lead_s
 from rtgod.messages import Int32Array
 from rtgod.preprocessing.alignment import Reference
@@ -170,10 +178,56 @@ def denoise_runs(
 
         settings, notes = learn_settings(record_with, settings)
         notes += notes_on_test_runs(record_with(settings, test), settings) if test else ()
-    arguments = [(run, reference, settings, noise, False) for run in training]
-    arguments += [(run, reference, settings, noise, True) for run in test]
-    cleaned, n = tuple(in_pool(pool, "denoising runs", report, clean_run, arguments)), len(training)
-    return GatheredRuns(cleaned[:n], cleaned[n:], reference, noise, lead_s, settings, notes)
+
+    def clean_with(allowed: PipelineSettings) -> list[CleanedRun]:
+        arguments = [(run, reference, allowed, noise, False) for run in training]
+        arguments += [(run, reference, allowed, noise, True) for run in test]
+        return in_pool(pool, "denoising runs", report, clean_run, arguments)
+
+    cleaned, settings, allowed = _as_uncertain_as_can_be(clean_with, settings)
+    notes += allowed
+    n = len(training)
+    return GatheredRuns(tuple(cleaned[:n]), tuple(cleaned[n:]), reference, noise, lead_s, settings, notes)
+
+
+def _as_uncertain_as_can_be(
+    clean_with: Callable[[PipelineSettings], list[CleanedRun]], settings: PipelineSettings
+) -> tuple[list[CleanedRun], PipelineSettings, tuple[str, ...]]:
+    """Denoise runs; where a learned peak is too uncertain to rank most trials, allow for less, and say so.
+
+    Parameters
+    ----------
+    clean_with : callable
+        Denoises all runs by the settings that it is given.
+    settings : PipelineSettings
+
+    Raises
+    ------
+    MixedResponsesError
+        If hardly a trial is ranked although the peak is taken for certain, or was not learned.
+    """
+    try:
+        return clean_with(settings), settings, ()
+    except MixedResponsesError:
+        if not learns_peak(settings) or not settings.response.peak_sd_s:
+            raise
+    sd_s = settings.response.peak_sd_s
+    half = changed(settings, {"peak_sd_s": round(sd_s / 2, 2)})
+    try:
+        return clean_with(half), half, (_less_uncertain(sd_s, half),)
+    except MixedResponsesError:
+        certain = changed(settings, {"peak_sd_s": 0.0})
+        return clean_with(certain), certain, (_less_uncertain(sd_s, certain),)
+
+
+def _less_uncertain(sd_s: float, settings: PipelineSettings) -> str:
+    response = settings.response
+    return (
+        f"if responses may peak {sd_s:.1f} s earlier or later, those to most trials cannot be told apart: rankings "
+        f"allow for {response.peak_sd_s:.1f} s, and if the peak is farther off, more than "
+        f"{100 * response.most_crosstalk:g} % of the block before can be in them; more "
+        "training runs, or pauses between blocks, make it more certain"
+    )
 
 
 def _align_and_clean(

@@ -43,6 +43,10 @@ _MOST_MIXED = 9
 _TEMPLATE_VOLUMES = 10
 
 
+class MixedResponsesError(InputError):
+    """Responses to most trials of a run cannot be told from those to others while they are ranked."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class AlignedRun:
     """Run in the template's space, with its trials.
@@ -231,7 +235,9 @@ def clean_run(
     Raises
     ------
     InputError
-        If no trial has a usable volume, or hardly any has a response that can be told from others.
+        If no trial has a usable volume.
+    MixedResponsesError
+        If hardly any trial has a response that can be told from others.
     """
     cleaner = VolumeCleaner(reference, aligned.run, _trial_by_trial(settings), noise, RepeatAverager())
     windows: dict[int, list[Sample]] = {}
@@ -282,9 +288,9 @@ def clean_run(
     )
 
 
-def _never_apart(aligned: AlignedRun, settings: PipelineSettings, n_trials: int) -> InputError:
+def _never_apart(aligned: AlignedRun, settings: PipelineSettings, n_trials: int) -> MixedResponsesError:
     most = f"{100 * settings.response.most_crosstalk:g}%"
-    return InputError(
+    return MixedResponsesError(
         f"{aligned.path}: while they are ranked, responses to {n_trials} of {len(aligned.trials)} trials of "
         f"{aligned.events.name} cannot be told from those to others; leave more time between trials, rank them later "
         f"(window.hrf_shift_s), or allow more than {most} of another response in a trial's "

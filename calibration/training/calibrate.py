@@ -38,6 +38,7 @@ from calibration.training.folds import parts_of_one_run
 from calibration.training.held_out_rankings import Learned, LeftOut, learn_matching, predict_left_out
 from calibration.training.near_pictures import LearnedPictures, learn_pictures
 from calibration.training.penalty_choice import PenaltyChoice, choose_left_out, warnings_at
+from calibration.training.repeats import notes_on_repeats
 from rtgod.bundle import DecoderBundle, sha256_of
 from rtgod.candidates import Candidate
 from rtgod.decoding.category_index import CategoryIndex, check_matching
@@ -292,6 +293,7 @@ def _summarise(
     category_index = CategoryIndex(candidates.features, layers, plain=is_plain, match=match, search="exact")
     position = {category: i for i, category in enumerate(candidates.ids)}
     notes = [*warnings_at(trained.edges), *learned.notes, *targets.notes]
+    notes += notes_on_repeats(learned.confidence.chances, settings.window)
     alone = _shown_in_one(samples.categories, groups) if is_plain else {}
     if alone:
         notes.append(

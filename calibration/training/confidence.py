@@ -22,6 +22,8 @@ _MOST_CANDIDATES, _DRAWS = 300, ("some of one", "all of one", "some of both", "a
 _PRECISION = np.array([0.0, 4.0, 4.0, 4.0, 0.0, 4.0, 4.0, 4.0, 0.25, 1.0])
 #: Number of parameters of each kind's weight.
 _OF_KIND = 4
+#: Places of the parameters of both kinds that tell how the weight changes with the number of volumes.
+_SLOPES = (1, 3, 5, 7)
 _WHOSE = ("categories that were trained on", "new categories")
 
 
@@ -275,7 +277,7 @@ def _any_number(most: int, rng: np.random.Generator) -> int:
 
 
 def _fit(draws: Sequence[_Draws | None], trained: Sequence[str], begin: Float64Array) -> tuple[Chances, Float64Array]:
-    """Fit the most likely chances to the draws of one or both kinds; return them and the parameters of `_Loss`."""
+    """Fit the most likely chances to the draws of one or both kinds; return them, and where the next fit may begin."""
     present = [kind_draws for kind_draws in draws if kind_draws is not None]
     scores, is_new, n_volumes = (
         np.concatenate([getattr(kind_draws, name) for kind_draws in present])
@@ -299,7 +301,15 @@ def _fit(draws: Sequence[_Draws | None], trained: Sequence[str], begin: Float64A
     centred = logs - middle[:, np.newaxis]
     terms = np.stack([*centred, np.square(centred[0])])
     loss = _Loss(scores / sd, is_new, starts, sizes, terms, weight, doubt, presences)
-    parameters = minimize(loss, begin, jac=True, method="L-BFGS-B", bounds=[(-8, 8)] * len(begin), tol=1e-6).x
+    slopes = _by_end_slopes(centred[0])
+    bounds = [(0, 16) if i in _SLOPES else (-8, 8) for i in range(len(begin))]
+
+    def loss_of_slopes(at: Float64Array) -> tuple[float, Float64Array]:
+        value, gradient = loss(slopes @ at)
+        return value, slopes.T @ gradient
+
+    begin = minimize(loss_of_slopes, begin, jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-6).x
+    parameters = slopes @ begin
     weights: list[Weight | None] = [None, None]
     for kind in (TRAINED, NEW):
         if (is_new == bool(kind)).any():
@@ -313,7 +323,23 @@ def _fit(draws: Sequence[_Draws | None], trained: Sequence[str], begin: Float64A
         n_volumes=(max(int(n_volumes.min()), 1), max(int(n_volumes.max()), 1)),
         n_candidates=(int(sizes.min()), int(sizes.max())),
     )
-    return chances, parameters
+    return chances, begin
+
+
+def _by_end_slopes(log_volumes: Float64Array) -> Float64Array:
+    """Return the matrix, shape (10, 10), that makes parameters of `_Loss` of some that hold slopes instead.
+
+    A parabola's slope is a line, so that one that is not negative at either end of the data is not negative between.
+    In the place of each kind's factors of the logarithm of the number of volumes and of its square, the slopes at the
+    lowest and the highest number are bounded: more volumes never make a score worth less.
+    """
+    matrix = np.eye(len(_PRECISION))
+    low, high = log_volumes.min(), log_volumes.max()
+    if high > low:
+        for first, last in zip(_SLOPES[::2], _SLOPES[1::2], strict=True):
+            matrix[first, [first, last]] = high / (high - low), -low / (high - low)
+            matrix[last, [first, last]] = -0.5 / (high - low), 0.5 / (high - low)
+    return matrix
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,6 +22,7 @@ from calibration.training.left_out_predictions import (
     windows_of,
 )
 from calibration.training.presence import LearnedPresence, PresenceLearner
+from calibration.training.repeats import averages_of, with_repeats
 from calibration.training.standardising import (
     LearnedStandardisation,
     LeftOutScores,
@@ -370,7 +371,16 @@ class _ChancesLearner:
             elif not left_out_categories and self.without_both is not None:
                 left_out_categories = self._rankings(which, self.samples.categories, self.without_both, new=True)
         presence = self.presence.presence if self.presence else None
-        return fit_chances(left_out_runs, left_out_categories, shown, presence)
+        fitted = fit_chances(left_out_runs, left_out_categories, shown, presence)
+        if fitted.chances is None:
+            return fitted
+        kinds = (left_out_runs, self.without_run, False), (left_out_categories, self.without_both, True)
+        averages = [
+            averages_of(self.samples, which, predictions, self.categories, self.index, self.presence, new=new)
+            for rankings, predictions, new in kinds
+            if isinstance(rankings, Rankings) and predictions is not None
+        ]
+        return replace(fitted, chances=with_repeats(fitted.chances, averages))
 
     def _rankings(self, which: BoolArray, groups: Sequence[str], predictions: Predictions, *, new: bool) -> Rankings:
         """Make rankings of windows whose true category is new, or is not, to the decoder that predicted them."""

@@ -121,6 +121,9 @@ class Chances:
         Lowest and highest number in the training data; a number beyond this range is set to its nearer end.
     presence : Presence or None
         Chance of a response; with None every pattern counts as a response, as in bundles of older versions.
+    repeats, most_repeats : float
+        An average over trials has as many times the volumes of the longest trial as trials could give; its scores are
+        worth this number, up to `most_repeats`, to the power of `repeats` more. 0 in bundles of older versions.
 
     Raises
     ------
@@ -134,10 +137,12 @@ class Chances:
     n_volumes: tuple[int, int]
     n_candidates: tuple[int, int]
     presence: Presence | None = None
+    repeats: float = 0.0
+    most_repeats: float = 1.0
 
     def __post_init__(self) -> None:
-        if not all(map(math.isfinite, self.head_start)):
-            raise ValueError("the chances' head start is not finite")
+        if not all(map(math.isfinite, (*self.head_start, self.repeats, self.most_repeats))):
+            raise ValueError("the chances' head start or repeats are not finite")
         if any(not 1 <= low <= high for low, high in (self.n_volumes, self.n_candidates)):
             raise ValueError("the chances' ranges must ascend from 1 or more")
 
@@ -152,7 +157,13 @@ class Chances:
         return np.array([candidate_id not in trained for candidate_id in candidate_ids], bool)
 
     def probabilities(
-        self, scores: Array, is_new: BoolArray, n_candidates: int, n_volumes: int, response: float | None = None
+        self,
+        scores: Array,
+        is_new: BoolArray,
+        n_candidates: int,
+        n_volumes: int,
+        response: float | None = None,
+        n_blocks: int = 1,
     ) -> Probability | None:
         """Compute the chances that the true category is first, in the first five and in the first ten.
 
@@ -170,17 +181,69 @@ class Chances:
         response : float or None
             Share of a response in the pattern, from `rtgod.decoding.decoder.response_of`; with None the pattern counts
             as a response.
+        n_blocks : int
+            Trials that the ranking rests on.
 
         Returns
         -------
         tuple of 3 float or None
             None if the ranking holds a kind of candidate whose weight was not learned.
         """
+        odds_of_all = self._odds(scores, is_new, n_candidates, n_volumes, n_blocks)
+        if odds_of_all is None:
+            return None
+        odds, total = odds_of_all
+        # With no more than k candidates, the true one is among the first k, whatever rounding leaves.
+        chances = [1.0 if k >= n_candidates else min(float(odds[:k].sum()) / total, 1.0) for k in FIRST]
+        if self.presence is not None and response is not None:
+            present = self.presence_of(response, n_volumes)
+            luck = [min(k / n_candidates, 1.0) for k in FIRST]
+            chances = [present * p + (1 - present) * by_luck for p, by_luck in zip(chances, luck, strict=True)]
+        # Sums of different lengths are rounded differently; the chances must not descend.
+        return chances[0], max(chances[:2]), max(chances)
+
+    def posterior(
+        self,
+        scores: Array,
+        is_new: BoolArray,
+        n_candidates: int,
+        n_volumes: int,
+        response: float | None = None,
+        n_blocks: int = 1,
+    ) -> Float64Array | None:
+        """Compute each ranked candidate's chance of being the true category: shape (n_ranked,), float64.
+
+        The first k chances add up to those of `probabilities`; candidates that are not ranked have the rest.
+
+        Parameters
+        ----------
+        scores, is_new, n_candidates, n_volumes, response, n_blocks
+            As for `probabilities`.
+
+        Returns
+        -------
+        ndarray of shape (n_ranked,), float64, or None
+            None if the ranking holds a kind of candidate whose weight was not learned.
+        """
+        odds_of_all = self._odds(scores, is_new, n_candidates, n_volumes, n_blocks)
+        if odds_of_all is None:
+            return None
+        odds, total = odds_of_all
+        present = self.presence_of(response, n_volumes)
+        return np.asarray(present * odds / total + (1 - present) / n_candidates, np.float64)
+
+    def _odds(
+        self, scores: Array, is_new: BoolArray, n_candidates: int, n_volumes: int, n_blocks: int
+    ) -> tuple[Float64Array, float] | None:
+        """Compute odds of the ranked candidates, shape (n_ranked,), and the sum of those of all candidates."""
         worth = np.empty(len(scores))
         at_one, per_log = self.head_start
         head_start = at_one + per_log * math.log(_within(n_volumes, self.n_volumes))
         groups = [np.flatnonzero(~is_new), np.flatnonzero(is_new)]
         weights = [self.weight(kind, n_candidates, n_volumes) if len(groups[kind]) else 0.0 for kind in (TRAINED, NEW)]
+        if self.repeats and n_blocks > 1:
+            more = self._repeats_in(n_volumes, n_blocks) ** self.repeats
+            weights = [None if weight is None else weight * more for weight in weights]
         for kind, rows in enumerate(groups):
             weight = weights[kind]
             if weight is None:
@@ -194,14 +257,11 @@ class Chances:
             total += math.exp(unranked * head_start - highest) * _odds_beyond(
                 np.asarray(scores, np.float64), n_candidates, weights[unranked] or 0.0
             )
-        # With no more than k candidates, the true one is among the first k, whatever rounding leaves.
-        chances = [1.0 if k >= n_candidates else min(float(odds[:k].sum()) / total, 1.0) for k in FIRST]
-        if self.presence is not None and response is not None:
-            present = self.presence_of(response, n_volumes)
-            luck = [min(k / n_candidates, 1.0) for k in FIRST]
-            chances = [present * p + (1 - present) * by_luck for p, by_luck in zip(chances, luck, strict=True)]
-        # Sums of different lengths are rounded differently; the chances must not descend.
-        return chances[0], max(chances[:2]), max(chances)
+        return odds, total
+
+    def _repeats_in(self, n_volumes: int, n_blocks: int) -> float:
+        """Return how many of the longest trials have as many volumes: from 1 up to the number of trials met or had."""
+        return max(min(n_volumes / self.n_volumes[1], n_blocks, self.most_repeats), 1.0)
 
     def presence_of(self, response: float | None, n_volumes: int) -> float:
         """Return the chance that a pattern holds a response; 1 if nothing is known of it.
@@ -285,17 +345,39 @@ class Judge:
         n_volumes : int
             Volumes that the ranking rests on.
         n_blocks : int
-            Trials that the ranking rests on; they have no influence.
+            Trials that the ranking rests on.
         response : float or None
             Share of a response in the pattern; with None the pattern counts as a response.
         imagined : bool
             Whether the trial asked to imagine its category.
         """
-        del n_blocks  # only the number of volumes counts, not that of trials
         chances = self.imagined if imagined else self.chances
         if chances is None:
             return None
-        return chances.probabilities(scores, self.is_new[order], n_candidates, n_volumes, response)
+        return chances.probabilities(scores, self.is_new[order], n_candidates, n_volumes, response, n_blocks)
+
+    def posterior(
+        self,
+        order: Array,
+        scores: Array,
+        n_candidates: int,
+        n_volumes: int,
+        n_blocks: int,
+        response: float | None = None,
+        *,
+        imagined: bool = False,
+    ) -> Float64Array | None:
+        """Compute each ranked candidate's chance: shape (n_ranked,), float64; None if chances are unknown.
+
+        Parameters
+        ----------
+        order, scores, n_candidates, n_volumes, n_blocks, response, imagined
+            As for `of_ranking`.
+        """
+        chances = self.imagined if imagined else self.chances
+        if chances is None:
+            return None
+        return chances.posterior(scores, self.is_new[order], n_candidates, n_volumes, response, n_blocks)
 
 
 def _within(n: int, limits: tuple[int, int]) -> int:

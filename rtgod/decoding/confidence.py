@@ -15,6 +15,8 @@ from rtgod.messages import Array, Float64Array
 
 #: Numbers of first candidates; a chance is that of the true category being among them.
 FIRST = (1, 5, 10)
+#: A ranking is sure, and decides, if the chance of its first candidate exceeds this.
+SURE = 0.8
 #: Chances for each of `FIRST`, ascending.
 Probability = tuple[float, float, float]
 #: Predictors of the regression, in the order of `ranking_predictors`.

@@ -308,6 +308,7 @@ class SampleEstimator(Stateful):
         self._by_response = settings.window.estimate == "response"
         self._most_crosstalk = settings.response.most_crosstalk
         self._repeats = repeats if settings.window.mode == "repeats" else None
+        self._by_volumes = settings.window.weigh_repeats == "by_volumes"
 
     def extend(self, run: Run) -> None:
         """Take in blocks that the run did not list before; see `VolumeCleaner.extend`.
@@ -365,7 +366,8 @@ class SampleEstimator(Stateful):
                 return f"{MIXED}: up to {min(crosstalk, 9.99):.0%} of that is in it"
             sample = replace(sample, values=response)
         if self._repeats:
-            return self._repeats.averaged(sample, self._run.run_id, self._run.blocks[block].label)
+            label = self._run.blocks[block].label
+            return self._repeats.averaged(sample, self._run.run_id, label, by_volumes=self._by_volumes)
         return sample
 
 

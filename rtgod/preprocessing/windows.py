@@ -175,7 +175,7 @@ class RepeatAverager(Stateful):
         self._finished: dict[str, tuple[Float64Array, int, int]] = {}
         self._unfinished: _Unfinished | None = None
 
-    def averaged(self, sample: Sample, run_id: str, label: str) -> Sample:
+    def averaged(self, sample: Sample, run_id: str, label: str, *, by_volumes: bool = False) -> Sample:
         """Average a sample with the earlier trials of its label, to which it is added when its trial is over.
 
         A trial is over with its last volume, or with the first sample of another trial or another run: the last volume
@@ -188,28 +188,35 @@ class RepeatAverager(Stateful):
             Identity of the sample's run, unique in a session.
         label : str
             Label of the sample's trial; if it is empty, the sample is not averaged.
+        by_volumes : bool
+            Whether trials count by their numbers of volumes instead of equally; the same in all calls.
         """
         before = self._unfinished
         if before and (before.run_id, before.label, before.sample.block) != (run_id, label, sample.block):
-            self._finish()
+            self._finish(by_volumes=by_volumes)
         if not label:
             return sample
         total, n_blocks, n_volumes = self._finished.get(label, (np.zeros(sample.values.shape), 0, 0))
         self._unfinished = _Unfinished(run_id, label, sample)
         if sample.final:
-            self._finish()
+            self._finish(by_volumes=by_volumes)
+        if by_volumes:
+            values = (total + sample.n_volumes * sample.values.astype(np.float64)) / (n_volumes + sample.n_volumes)
+        else:
+            values = (total + sample.values) / (n_blocks + 1)
         return replace(
             sample,
-            values=((total + sample.values) / (n_blocks + 1)).astype(np.float32),
+            values=values.astype(np.float32),
             n_volumes=n_volumes + sample.n_volumes,
             n_blocks=n_blocks + 1,
         )
 
-    def _finish(self) -> None:
+    def _finish(self, *, by_volumes: bool) -> None:
         if self._unfinished:
             _, label, sample = self._unfinished
             total, n_blocks, n_volumes = self._finished.get(label, (np.zeros(sample.values.shape), 0, 0))
-            self._finished[label] = total + sample.values, n_blocks + 1, n_volumes + sample.n_volumes
+            added = sample.n_volumes * sample.values.astype(np.float64) if by_volumes else sample.values
+            self._finished[label] = total + added, n_blocks + 1, n_volumes + sample.n_volumes
             self._unfinished = None
 
 

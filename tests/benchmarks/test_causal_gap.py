@@ -17,7 +17,7 @@ from rtgod.events.trials import Trial
 from rtgod.messages import Block, Motion, Run
 from rtgod.preprocessing.alignment import Aligned
 from rtgod.preprocessing.hrf import block_response
-from rtgod.settings import NoiseSettings
+from rtgod.settings import NoiseSettings, ResponseSettings
 
 TR_S, N_VOLUMES, N_VOXELS, DURATION_S = 2.0, 80, 24, 12.0
 CATEGORIES = ("face", "house", "face", "house")
@@ -88,8 +88,8 @@ def test_a_causal_sample_does_not_know_what_comes_after_it_and_hindsight_does():
     other = replace(
         planted, runs=(replace(planted.runs[0], volumes=planted.runs[0].volumes[:60] + changed), *planted.runs[1:])
     )
-    for make, delay_s in ((samples.causal, 0.0), (samples.simple_causal, 5.0)):
-        one, two = make(planted, delay_s).X[:3], make(other, delay_s).X[:3]
+    for make, when in ((samples.causal, ResponseSettings()), (samples.simple_causal, 5.0)):
+        one, two = make(planted, when).X[:3], make(other, when).X[:3]
         np.testing.assert_array_equal(one, two)
     for make, delay_s in ((samples.hindsight_mean, 5.0), (samples.hindsight_response, 0.0)):
         assert not np.allclose(make(planted, delay_s).X[:3], make(other, delay_s).X[:3])

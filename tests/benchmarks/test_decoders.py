@@ -9,7 +9,15 @@ from benchmarks import decoders
 @pytest.fixture
 def small(monkeypatch):
     """A tenth of everything, and less."""
-    sizes = {"N_SAMPLES": 120, "N_VOXELS": 300, "N_SELECTED": 40, "N_LAYERS": 2, "N_SPARSE": 6, "N_FEW": 10}
+    sizes = {
+        "N_SAMPLES": 120,
+        "N_VOXELS": 300,
+        "N_SELECTED": 40,
+        "N_LAYERS": 2,
+        "N_SPARSE": 6,
+        "N_FEW": 10,
+        "N_TURNS": 1,
+    }
     for name, value in sizes.items():
         monkeypatch.setattr(decoders, name, value)
 

@@ -412,6 +412,35 @@ def test_a_bundle_from_before_delays_has_none(folder):
     assert DecoderBundle.load(folder).settings == small.SETTINGS
 
 
+def test_repeats_of_a_bundle_from_before_they_were_weighted_count_equally(folder):
+    assert settings_of(folder).window.weigh_repeats == "by_volumes"
+
+    def of_before(header):
+        window = {k: v for k, v in header["settings"]["window"].items() if k != "weigh_repeats"}
+        return header | {"settings": header["settings"] | {"window": window}}
+
+    edit(folder, header=of_before)
+    for settings in (DecoderBundle.load(folder).settings, settings_of(folder)):
+        assert settings.window.weigh_repeats == "equally"
+
+
+@pytest.mark.parametrize("presence", [None, Presence(0.0, 1.0, 0.0, 0.0, (-1.0, 1.0))])
+def test_a_bundle_tells_each_category_s_chance_of_a_ranking(presence):
+    made = small.bundle()
+    ids, n = [candidate.category_id for candidate in made.candidates], len(made.candidates)
+    chances = Chances(tuple(ids), (Weight(1.0, 0.5, 0.0), None), (0.0, 0.0), (1, 9), (2, 7), presence, 0.5, 3.0)
+    made = replace(made, chances=chances)
+    scores = np.linspace(1, 0, n).astype(np.float32)
+    order = np.arange(n, dtype=np.int32)[::-1].copy()
+    said = made.judge.of_ranking(order, scores, n, 20, 3, response=0.3)
+    ranking = replace(small.RANKING, order=order, scores=scores, n_volumes=20, n_blocks=3, probability=said)
+    posterior = made.posterior(ranking)
+    assert posterior.sum() == pytest.approx(1)
+    np.testing.assert_allclose([posterior[:k].sum() for k in (1, 5)], said[:2], rtol=1e-6)
+    assert made.posterior(replace(ranking, probability=None)) is None
+    assert replace(made, chances=None).posterior(ranking) is None
+
+
 def test_a_bundle_from_before_weights_and_confidence_can_be_read(folder):
     edit(folder, header=lambda header: {k: header[k] for k in header if k not in ("layer_weights", "confidence")})
     bundle = DecoderBundle.load(folder)

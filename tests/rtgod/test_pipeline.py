@@ -437,8 +437,9 @@ def labelled(run_id, labels=("dog", "dog")):
     return dataclasses.replace(run, blocks=blocks)
 
 
-def test_repeats_are_averaged_over_a_session_s_runs():
-    bundle = with_settings(window={"mode": "repeats"})
+@pytest.mark.parametrize(("weigh_repeats", "weights"), [("equally", (1, 1)), ("by_volumes", (3, 2))])
+def test_repeats_are_averaged_over_a_session_s_runs(weigh_repeats, weights):
+    bundle = with_settings(window={"mode": "repeats", "weigh_repeats": weigh_repeats})
     session, found = Session(bundle), []
     for run_id in ("run-1", "run-2"):
         for message in (labelled(run_id), *(small.volume(i, run_id) for i in range(12)), RunEnd(run_id, 12)):
@@ -453,7 +454,7 @@ def test_repeats_are_averaged_over_a_session_s_runs():
         _, outcome = front.step(volume, Stopwatch())
         if not isinstance(outcome, NotReady):
             samples[outcome.block] = outcome.values
-    mean = ((samples[0].astype(float) + samples[1]) / 2).astype(np.float32)
+    mean = np.average([samples[0], samples[1]], axis=0, weights=weights).astype(np.float32)
     np.testing.assert_allclose(
         found[1].scores, bundle.category_index().rank(bundle.decoder().decode(0, mean))[1], rtol=1e-3, atol=1e-4
     )

@@ -15,7 +15,7 @@ from sklearn.metrics import brier_score_loss
 from calibration.metrics.reliability import brier_score, calibration_error, reliability_bins
 from calibration.training import confidence as module
 from calibration.training.confidence import Rankings, fit_chances
-from rtgod.decoding.chances import NEW, TRAINED, Chances
+from rtgod.decoding.chances import NEW, TRAINED, Chances, Presence
 from rtgod.decoding.confidence import FIRST
 
 N_TRAINED, N_NEW = 40, 60
@@ -122,6 +122,45 @@ def test_more_volumes_count_for_as_much_as_they_did(fitted):
     assert (np.diff(by_volumes) > 0).all()
     # More than were ever met are not taken for better still.
     assert fitted.chances.probabilities(scores, all_trained, len(scores), 900)[0] == by_volumes[-1]
+
+
+def test_a_score_is_never_worth_less_after_more_volumes():
+    """Scores that say less after the third volume than after the second do not teach that more volumes hurt."""
+    given = rankings(TRAINED)
+    scores = [s if n < 3 else s[::-1].copy() for s, n in zip(given.scores, given.n_volumes, strict=True)]
+    fitted = fit_chances(replace(given, scores=scores), None, IDS)
+    weights = [fitted.chances._weight(TRAINED, 40, n) for n in (1, 2, 3)]
+    assert (np.diff(weights) >= -1e-9).all()
+    # Without the bound the weight falls, so that the data of this test are hard enough.
+    free = fit_free(replace(given, scores=scores))
+    assert free[-1] < 0.8 * free[1]
+
+
+def fit_free(given):
+    """Weights after 1, 2 and 3 volumes, fitted without a bound on their slopes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_SLOPES", ())
+        chances = fit_chances(given, None, IDS).chances
+    return [chances._weight(TRAINED, 40, n) for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("presence", [None, Presence(0.5, 2.0, 0.0, 0.0, (-1.0, 2.0))])
+def test_the_posterior_adds_up_to_the_chances(fitted, presence):
+    chances = replace(fitted.chances, presence=presence)
+    order = np.argsort(-rankings(NEW).scores[0])
+    scores, is_new = rankings(NEW).scores[0][order], IS_NEW[order]
+    posterior = chances.posterior(scores, is_new, len(scores), 2, 0.7)
+    assert posterior.sum() == pytest.approx(1)
+    p = chances.probabilities(scores, is_new, len(scores), 2, 0.7)
+    np.testing.assert_allclose([posterior[:k].sum() for k in FIRST], p)
+    # Of a shortlist the rest is with the candidates that are not ranked.
+    part = chances.posterior(scores[:20], is_new[:20], len(scores), 2, 0.7)
+    assert part.sum() < 1
+    np.testing.assert_allclose(
+        [part[:k].sum() for k in FIRST], chances.probabilities(scores[:20], is_new[:20], len(scores), 2, 0.7)
+    )
+    unknown = replace(chances, weights=(None, chances.weights[NEW]))
+    assert unknown.posterior(scores, is_new, len(scores), 2) is None
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=30), st.integers(0, 10**6), st.integers(0, 1000), st.data())

@@ -215,6 +215,20 @@ def test_a_trial_whose_last_volume_was_lost_counts_once_the_next_begins():
     assert repeats.averaged(sample(1.0, block=2), "run-2", "cat").values[0] == 5.0
 
 
+def test_trials_may_count_by_their_volumes():
+    """A trial's first volume does not outweigh what whole trials told, and grows until it counts as much."""
+    repeats = RepeatAverager()
+    trials = [
+        sample(value, block=block, final=n == 4, n_volumes=n)
+        for block, value in enumerate([1.0, 2.0, 9.0])
+        for n in (1, 4)
+    ]
+    told = [repeats.averaged(each, "run-1", "dog", by_volumes=True) for each in trials]
+    assert [(t.n_blocks, t.n_volumes) for t in told] == [(1, 1), (1, 4), (2, 5), (2, 8), (3, 9), (3, 12)]
+    expected = [1, 1, (4 * 1 + 2) / 5, (4 * 1 + 4 * 2) / 8, (4 + 8 + 9) / 9, (4 + 8 + 36) / 12]
+    np.testing.assert_allclose([t.values[0] for t in told], expected, rtol=1e-6)
+
+
 def test_repeats_is_a_way_of_following_trials():
     window = Window(run([Block(0, 6)]), WindowSettings(mode="repeats", hrf_shift_s=0))
     assert set(samples(window, range(4))) == {0, 1}
