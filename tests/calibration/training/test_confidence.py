@@ -129,7 +129,7 @@ def test_a_score_is_never_worth_less_after_more_volumes():
     given = rankings(TRAINED)
     scores = [s if n < 3 else s[::-1].copy() for s, n in zip(given.scores, given.n_volumes, strict=True)]
     fitted = fit_chances(replace(given, scores=scores), None, IDS)
-    weights = [fitted.chances._weight(TRAINED, 40, n) for n in (1, 2, 3)]
+    weights = [fitted.chances.weight(TRAINED, 40, n) for n in (1, 2, 3)]
     assert (np.diff(weights) >= -1e-9).all()
     # Without the bound the weight falls, so that the data of this test are hard enough.
     free = fit_free(replace(given, scores=scores))
@@ -141,7 +141,7 @@ def fit_free(given):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_SLOPES", ())
         chances = fit_chances(given, None, IDS).chances
-    return [chances._weight(TRAINED, 40, n) for n in (1, 2, 3)]
+    return [chances.weight(TRAINED, 40, n) for n in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("presence", [None, Presence(0.5, 2.0, 0.0, 0.0, (-1.0, 2.0))])
