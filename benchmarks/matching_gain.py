@@ -38,10 +38,10 @@ from rtgod.settings import PipelineSettings, RankingSettings
 LEVELS = {"weak": 0.5, "default": 1.0, "strong": 2.0}
 #: Ways of matching, by what they add to equal layers.
 WAYS: Mapping[str, RankingSettings] = {
-    "plain": RankingSettings(combine="fisher", standardise=False),
-    "weighted": RankingSettings(combine="weighted", standardise=False),
-    "standardised": RankingSettings(combine="fisher"),
-    "both": RankingSettings(combine="weighted"),
+    "plain": RankingSettings(combine="fisher"),
+    "weighted": RankingSettings(combine="weighted"),
+    "standardised": RankingSettings(combine="fisher", standardise=True),
+    "both": RankingSettings(combine="weighted", standardise=True),
 }
 #: Six training runs and two test runs of each kind: a twelfth of the study's scanning, so that all takes minutes.
 SMALL = SUBJECT.model_copy(

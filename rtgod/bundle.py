@@ -425,7 +425,7 @@ def _settings_saved(header: Mapping[str, Any]) -> PipelineSettings:
     """Read a bundle's settings; what one of an older version does not say is as it was, so that its journals replay.
 
     From before crosstalk was limited, there is no limit; from before the search was chosen by bytes, candidates beyond
-    `_EXACT_UP_TO` are sought on a shortlist; from before scores were standardised, they are not; from before repeats
+    `_EXACT_UP_TO` are sought on a shortlist; from before repeats
     were weighted, they count equally.
     """
     settings = PipelineSettings.model_validate(header["settings"])
@@ -435,8 +435,6 @@ def _settings_saved(header: Mapping[str, Any]) -> PipelineSettings:
     if "search" not in header["settings"].get("ranking", {}):
         n_ranked = len(set(map(composed, ranking.candidates)) or header["candidates"])
         ranking = ranking.model_copy(update={"search": "shortlist" if n_ranked > _EXACT_UP_TO else "exact"})
-    if "standardise" not in header["settings"].get("ranking", {}):
-        ranking = ranking.model_copy(update={"standardise": False})
     if "weigh_repeats" not in header["settings"].get("window", {}):
         window = window.model_copy(update={"weigh_repeats": "equally"})
     return settings.model_copy(update={"response": response, "window": window, "ranking": ranking})

@@ -300,8 +300,8 @@ class RankingSettings(Settings):
     #: as they are, as Horikawa & Kamitani (2017) did. Not for decoders of the categories themselves.
     match: Matching = "zscored"
     #: Whether candidates that score high whatever is decoded are brought to the level of the others, as far as
-    #: calibration found that this helps.
-    standardise: bool = True
+    #: calibration finds that this helps. Off, as on subjects that it was not developed on it did not.
+    standardise: bool = False
     #: Ids of the candidates that are ranked; empty for all candidates of the bundle.
     candidates: tuple[str, ...] = ()
     #: Whether every candidate is scored and ranked, or the best 1,000 are sought on a shortlist, which needs

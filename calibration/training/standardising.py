@@ -30,6 +30,8 @@ _FEWEST = {"trials": 10, "runs": 2, "categories": 5, "candidates": 3}
 _MOST_WINDOWS = 1000
 #: Candidates among which the true one should be first, by which amounts are compared.
 _AMONG = 50
+#: Standard errors by which an amount must be better than none.
+_LEAST_ERRORS = 2.0
 #: Smallest spread, as a share of the median spread, and fewest windows that it is known from.
 _LEAST_SPREAD, _FEWEST_WINDOWS = 0.1, 10
 
@@ -156,7 +158,8 @@ def choose(left_out: Mapping[str, LeftOutScores]) -> tuple[Amount, str, float, f
     """Choose the least amount that does about as well as the best, and no kind of trials worse than none.
 
     Amounts are compared by the chance that the true category is first among it and 49 other candidates, or all if there
-    are fewer; about as well is within one standard error of the difference, over categories.
+    are fewer; about as well is within one standard error of the difference, over categories. None is chosen unless the
+    best gains more than two: with few training runs a gain of one and a half was luck.
 
     Parameters
     ----------
@@ -182,13 +185,16 @@ def choose(left_out: Mapping[str, LeftOutScores]) -> tuple[Amount, str, float, f
     ]
     best = max(allowed, key=lambda amount: _difference(first[amount], first["none"], categories)[0])
     behind = {amount: _difference(first[best], first[amount], categories) for amount in allowed}
-    amount = next(amount for amount in allowed if amount == best or behind[amount][0] <= behind[amount][1])
+    gains, error = behind["none"]
+    if gains <= _LEAST_ERRORS * error:
+        best = "none"
+    amount = next(name for name in allowed if name == best or (name != "none" and behind[name][0] <= behind[name][1]))
     gain, error = _difference(first[amount], first["none"], categories)
     before, after = (100 * float(first[name].mean()) for name in ("none", amount))
     if amount == "none":
         note = (
             f"candidates' scores are not standardised: of {len(categories)} left-out trials no amount put the true "
-            f"category first of {n_among} more often by more than the standard error ({before:.1f} % without)"
+            f"category first of {n_among} more often by more than two standard errors ({before:.1f} % without)"
         )
     else:
         note = (

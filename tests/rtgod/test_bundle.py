@@ -319,7 +319,9 @@ def test_weights_of_layers_come_from_the_bundle(tmp_path):
 def test_a_standardisation_comes_back_and_without_one_scores_are_as_before(tmp_path):
     n = small.N_CANDIDATES
     made = Standardisation(np.linspace(-0.1, 0.1, n, dtype=np.float32), np.linspace(0.5, 2, n, dtype=np.float32))
-    replace(small.bundle(), standardisation=made).save(tmp_path / "bundle")
+    ranking = small.SETTINGS.ranking.model_copy(update={"standardise": True})
+    settings = small.SETTINGS.model_copy(update={"ranking": ranking})
+    replace(small.bundle(), standardisation=made, settings=settings).save(tmp_path / "bundle")
     back = DecoderBundle.load(tmp_path / "bundle")
     features = back.decoder().decode(0, np.linspace(-1, 1, small.N_VOXELS, dtype=np.float32))
     plain = small.bundle().category_index().scores(features)

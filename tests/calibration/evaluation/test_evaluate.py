@@ -159,7 +159,7 @@ def test_the_cue_is_where_the_events_have_it(evaluation, study):
 
 
 def test_layers_that_are_not_ranked_by_are_predicted_all_the_same(study, pool, hypernyms):
-    ranking = SETTINGS.ranking.model_copy(update={"layers": ("high",), "standardise": False})
+    ranking = SETTINGS.ranking.model_copy(update={"layers": ("high",)})
     settings = SETTINGS.model_copy(update={"ranking": ranking})
     found = evaluate(study, settings, DecoderSettings(name="ridge"), hypernyms, pool, quiet)
     alone = {one.layer: one for one in found.features if (one.kind, one.aggregation) == ("seen", "single block")}
@@ -171,7 +171,7 @@ def test_layers_that_are_not_ranked_by_are_predicted_all_the_same(study, pool, h
 
 def test_raw_correlations_rank_tests_and_left_out_trials_alike(study, evaluation, bundle, pool):
     """Confidence is learned of raw rankings; with the categories shuffled over the trials these say nothing."""
-    settings = PipelineSettings(ranking=RankingSettings(match="raw", standardise=False))
+    settings = PipelineSettings(ranking=RankingSettings(match="raw"))
     found = evaluate(study, settings, DecoderSettings(name="ridge"), None, pool, quiet)
     seen, z_scored = found.decoded["seen"], evaluation.decoded["seen"]
     candidates = {layer: values.astype(float) for layer, values in study.candidates.features.items()}
