@@ -19,11 +19,13 @@ FEWEST_TRIALS, FEWEST_GROUPS = 10, (2, 5)
 #: Maximum number of candidates of each kind in a draw; draws of each ranking, from the truth's kind or from both kinds.
 _MOST_CANDIDATES, _DRAWS = 300, ("some of one", "all of one", "some of both", "all of both")
 #: Prior 1 / variance about 0 of each parameter of `_Loss`; 0 for the levels, which have no prior.
-_PRECISION = np.array([0.0, 4.0, 4.0, 4.0, 0.0, 4.0, 4.0, 4.0, 0.25, 1.0])
+_PRECISION = np.array([0.0, 4.0, 4.0, 4.0, 0.1, 0.0, 4.0, 4.0, 4.0, 0.1, 0.25, 1.0])
 #: Number of parameters of each kind's weight.
-_OF_KIND = 4
+_OF_KIND = 5
 #: Places of the parameters of both kinds that tell how the weight changes with the number of volumes.
-_SLOPES = (1, 3, 5, 7)
+_SLOPES = (1, 3, 6, 8)
+#: Places of the parameters that tell how much less a score is worth after a first volume alone.
+_FIRSTS = (4, 9)
 _WHOSE = ("categories that were trained on", "new categories")
 
 
@@ -299,10 +301,12 @@ def _fit(draws: Sequence[_Draws | None], trained: Sequence[str], begin: Float64A
     logs = np.log(np.stack([np.maximum(n_volumes, 1), sizes]))
     middle = logs.mean(axis=1)
     centred = logs - middle[:, np.newaxis]
-    terms = np.stack([*centred, np.square(centred[0])])
+    inverse = 1.0 / np.square(np.maximum(n_volumes, 1))
+    usual = float(inverse.mean())
+    terms = np.stack([*centred, np.square(centred[0]), inverse - usual])
     loss = _Loss(scores / sd, is_new, starts, sizes, terms, weight, doubt, presences)
     slopes = _by_end_slopes(centred[0])
-    bounds = [(0, 16) if i in _SLOPES else (-8, 8) for i in range(len(begin))]
+    bounds = [(0, 16) if i in _SLOPES else (-8, 0) if i in _FIRSTS else (-8, 8) for i in range(len(begin))]
 
     def loss_of_slopes(at: Float64Array) -> tuple[float, Float64Array]:
         value, gradient = loss(slopes @ at)
@@ -313,9 +317,9 @@ def _fit(draws: Sequence[_Draws | None], trained: Sequence[str], begin: Float64A
     weights: list[Weight | None] = [None, None]
     for kind in (TRAINED, NEW):
         if (is_new == bool(kind)).any():
-            level, volumes, candidates, curve = parameters[_OF_KIND * kind : _OF_KIND * (kind + 1)].tolist()
-            level += (curve * middle[0] - volumes) * middle[0] - candidates * middle[1] - np.log(sd)
-            weights[kind] = Weight(float(level), float(volumes - 2 * curve * middle[0]), candidates, curve)
+            level, volumes, candidates, curve, early = parameters[_OF_KIND * kind : _OF_KIND * (kind + 1)].tolist()
+            level += (curve * middle[0] - volumes) * middle[0] - candidates * middle[1] - early * usual - np.log(sd)
+            weights[kind] = Weight(float(level), float(volumes - 2 * curve * middle[0]), candidates, curve, early)
     chances = Chances(
         trained=tuple(trained),
         weights=(weights[TRAINED], weights[NEW]),
@@ -327,7 +331,7 @@ def _fit(draws: Sequence[_Draws | None], trained: Sequence[str], begin: Float64A
 
 
 def _by_end_slopes(log_volumes: Float64Array) -> Float64Array:
-    """Return the matrix, shape (10, 10), that makes parameters of `_Loss` of some that hold slopes instead.
+    """Return the matrix, shape (12, 12), that makes parameters of `_Loss` of some that hold slopes instead.
 
     A parabola's slope is a line, so that one that is not negative at either end of the data is not negative between.
     In the place of each kind's factors of the logarithm of the number of volumes and of its square, the slopes at the
@@ -352,8 +356,9 @@ class _Loss:
     ----------
     scores, is_new : ndarray of shape (n_scores,)
     starts, sizes : ndarray of shape (n_draws,)
-    terms : ndarray of shape (3, n_draws)
-        Logarithms of the numbers of volumes and candidates, minus their means; and the square of the former.
+    terms : ndarray of shape (4, n_draws)
+        Logarithms of the numbers of volumes and candidates, minus their means; the square of the former; and 1 over
+        the squared number of volumes, minus its mean.
     weight : ndarray of shape (n_draws,)
     doubt : ndarray of shape (n_draws,)
         Share of each draw's probability that goes to all candidates equally instead of the true one.

@@ -29,7 +29,8 @@ TRAINED, NEW = 0, 1
 class Weight:
     """Log odds that one unit of score is worth.
 
-    They are exp(level + volumes · log n_volumes + curve · (log n_volumes)² + candidates · log n_candidates).
+    They are exp(level + volumes · log n_volumes + curve · (log n_volumes)² + first / n_volumes² + candidates ·
+    log n_candidates).
 
     Attributes
     ----------
@@ -38,6 +39,8 @@ class Weight:
         Exponents of the number of volumes and of candidates of a ranking.
     curve : float
         Factor of the squared logarithm of the number of volumes; 0 in bundles of older versions.
+    first : float
+        Change after the first volume, of which later volumes keep less and less; 0 in bundles of older versions.
 
     Raises
     ------
@@ -49,9 +52,10 @@ class Weight:
     volumes: float
     candidates: float
     curve: float = 0.0
+    first: float = 0.0
 
     def __post_init__(self) -> None:
-        if not all(map(math.isfinite, (self.level, self.volumes, self.candidates, self.curve))):
+        if not all(map(math.isfinite, (self.level, self.volumes, self.candidates, self.curve, self.first))):
             raise ValueError("the weight of a score has numbers that are not finite")
 
 
@@ -292,11 +296,14 @@ class Chances:
         weight = self.weights[kind]
         if weight is None:
             return None
-        log_volumes = math.log(_within(n_volumes, self.n_volumes))
+        n_within = _within(n_volumes, self.n_volumes)
+        log_volumes = math.log(n_within)
         log_candidates = math.log(_within(n_candidates, self.n_candidates))
         by_volumes = weight.volumes * log_volumes
         if weight.curve:
             by_volumes += weight.curve * log_volumes * log_volumes
+        if weight.first:
+            by_volumes += weight.first / (n_within * n_within)
         return math.exp(weight.level + by_volumes + weight.candidates * log_candidates)
 
 

@@ -136,6 +136,36 @@ def test_a_score_is_never_worth_less_after_more_volumes():
     assert free[-1] < 0.8 * free[1]
 
 
+def test_a_first_volume_that_says_little_is_believed_little():
+    """The volumes of a block are many, and alike but for the first: what they are worth is not what that one is."""
+
+    def block(seed):
+        rng = np.random.default_rng(seed)
+        n_trials, n_volumes = 80, 8
+        true = rng.integers(N_TRAINED, size=n_trials)
+        scores = rng.standard_normal((n_trials, n_volumes, len(IDS))).astype(np.float32)
+        scores[np.arange(n_trials), 1:, true] += 3.0
+        return Rankings(
+            scores=list(UNIT * scores.reshape(-1, len(IDS))),
+            is_new=[IS_NEW] * (n_trials * n_volumes),
+            true=np.repeat(true, n_volumes).tolist(),
+            n_volumes=[*range(1, n_volumes + 1)] * n_trials,
+            trials=np.repeat(np.arange(n_trials), n_volumes).tolist(),
+            groups=[f"run {trial % 8}" for trial in range(n_trials) for _ in range(n_volumes)],
+        )
+
+    chances = fit_chances(block(0), None, IDS[:N_TRAINED]).chances
+    given = block(1)
+    said, hit = judged(chances, given, of_kind(TRAINED, 10, np.random.default_rng(2)))
+    for n in (1, 2, 8):
+        after = np.array(given.n_volumes) == n
+        assert said[after, 0].mean() == pytest.approx(hit[after, 0].mean(), abs=0.15)
+    assert hit[np.array(given.n_volumes) == 1, 0].mean() < 0.3
+    without = replace(chances, weights=(replace(chances.weights[TRAINED], first=0.0), None))
+    said, _ = judged(without, given, of_kind(TRAINED, 10, np.random.default_rng(2)))
+    assert said[np.array(given.n_volumes) == 1, 0].mean() > 0.4
+
+
 def fit_free(given):
     """Weights after 1, 2 and 3 volumes, fitted without a bound on their slopes."""
     with pytest.MonkeyPatch.context() as patch:
@@ -294,11 +324,11 @@ def test_the_loss_has_its_gradient():
     n = len(sizes)
     rng = np.random.default_rng(0)
     loss = module._Loss(
-        scores / UNIT, is_new, np.cumsum(sizes) - sizes, sizes, rng.normal(size=(3, n)), rng.uniform(size=n),
+        scores / UNIT, is_new, np.cumsum(sizes) - sizes, sizes, rng.normal(size=(4, n)), rng.uniform(size=n),
         np.full(n, 0.1), rng.uniform(0.5, 1, size=n),
     )  # fmt: skip
-    at = rng.normal(size=10) / 3
-    step = 1e-6 * np.eye(10)
+    at = rng.normal(size=12) / 3
+    step = 1e-6 * np.eye(12)
     numeric = [(loss(at + one)[0] - loss(at - one)[0]) / 2e-6 for one in step]
     np.testing.assert_allclose(loss(at)[1], numeric, rtol=1e-4)
 
