@@ -8,20 +8,14 @@ ranking; how far chances are from what comes true; causal decoding beside hindsi
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from benchmarks import causal_gap, confidence, crosstalk, null_figures, simulated_subject
-from benchmarks.figures import print_all, write_json
+from benchmarks.parts import Parts, run_parts
 
-Main = Callable[[Sequence[str]], int]
 #: Benchmarks, with the figures that are taken from each.
-PARTS: Mapping[str, tuple[Main, tuple[str, ...]]] = {
+PARTS: Parts = {
     "null_figures": (null_figures.main, ("null_homology_frames", "null_peak_coverage")),
     "crosstalk": (crosstalk.main, ("crosstalk_first_points",)),
     "confidence": (confidence.main, ("ece_worst", "ece_where")),
@@ -32,34 +26,7 @@ PARTS: Mapping[str, tuple[Main, tuple[str, ...]]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks one after another; print the figures taken, and write them as JSON if asked to."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS), help="default: all")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    options = parser.parse_args(arguments)
-    taken: dict[str, float | str] = {}
-    for name in options.only:
-        run, wanted = PARTS[name]
-        began = time.perf_counter()
-        figures = _figures(run)
-        if figures is None:
-            return 2
-        taken |= {figure: figures[figure] for figure in wanted}
-        taken[f"{name}_minutes"] = (time.perf_counter() - began) / 60
-    print()
-    print_all(taken)
-    if options.json:
-        write_json(options.json, taken)
-    return 0
-
-
-def _figures(run: Main) -> dict[str, float | str] | None:
-    """Return the figures of a benchmark; None if it could not run, of which it has told."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "figures.json")
-        if run(["--json", str(path)]):
-            return None
-        figures: dict[str, float | str] = json.loads(path.read_text(encoding="utf-8"))
-        return figures
+    return run_parts(PARTS, "python -m benchmarks.evidence", __doc__.splitlines()[0], arguments)
 
 
 if __name__ == "__main__":
