@@ -118,8 +118,8 @@ def test_a_run_is_predicted_by_decoders_that_were_chosen_without_it(name):
 def test_of_shuffled_categories_the_choice_makes_noise_look_no_better_than_chance():
     """Of the best of many decoders, the accuracy by which it was chosen is too high; what is reported is not."""
     reported, chosen_by = [], []
-    for seed in range(5):
-        samples = plain(effect=0, seed=seed, n_voxels=30)
+    for seed in range(8):
+        samples = plain(effect=0, seed=seed, n_voxels=40)
         trained, choice = choose_and_train(samples, DecoderSettings(n_folds=4), quiet, without=lambda _, X=samples.X: X)
         layer = trained.layers[CATEGORIES]
         scores = (trained.held_out[CATEGORIES] - layer.unit_mean) / layer.unit_sd
