@@ -31,7 +31,7 @@ COLUMNS = (
 
 
 def decided(by_kind: Mapping[str, Confidences]) -> dict[str, Decisions]:
-    """Return the decisions of each kind's trials.
+    """Return the decisions of each kind's trials; of files of samples, whose volumes nobody knows, there are none.
 
     Parameters
     ----------
@@ -40,6 +40,7 @@ def decided(by_kind: Mapping[str, Confidences]) -> dict[str, Decisions]:
     return {
         kind: decisions_of(of.probability[:, 0], of.first, of.true, of.n_volumes, of.trials)
         for kind, of in by_kind.items()
+        if all(n > 0 for n in of.n_volumes)
     }
 
 

@@ -176,7 +176,7 @@ def _on_tests(results: Sequence[Identification]) -> list[str]:
     elif "blocks" in units:
         sentences.append(
             "With fewer than six categories, intervals are over blocks, whose labels the tests exchange within runs: "
-            "this says that these categories are told apart, and nothing of others."
+            "p tells whether these categories are told apart, and nothing of others."
         )
     if any(result.is_few for result in results):
         sentences.append(f"† Fewer than {FEW_SAMPLES} samples: too few to say much, whatever the accuracy.")

@@ -31,8 +31,8 @@ _APART_S = 60.0
 _N_EXCHANGES, _LEAST_LIKENESS = 20, 4.0
 #: Uncertainty above which categories hardly tell the times, and one regressor for all trials is asked, seconds.
 _CERTAIN_SD_S = 1.0
-#: Most times that responses are estimated anew with a learned delay, and the change of it that needs no other, seconds.
-_MOST_REPEATS, _CLOSE_S = 2, 0.5
+#: Most times that responses are estimated anew with learned times, and the change of these that needs no other, s.
+_MOST_REPEATS, _CLOSE_S = 6, 0.5
 
 
 def learns_peak(settings: PipelineSettings) -> bool:
@@ -62,11 +62,15 @@ def learn_settings(
     """
     times, assumed = _learned(record_with(settings), settings), settings
     for _ in range(_MOST_REPEATS):
-        if times is None or abs(times.delay_s - assumed.response.delay_s) < _CLOSE_S:
+        if times is None or abs(_lag_s(times) - _lag_s(assumed.response)) < _CLOSE_S:
             break
         assumed = with_times(settings, times)
         times = _learned(record_with(assumed), settings) or times
     return _said(times, settings)
+
+
+def _lag_s(times: LearnedTimes | ResponseSettings) -> float:
+    return times.peak_s + times.delay_s
 
 
 def settings_with_learned_peak(

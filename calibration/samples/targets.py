@@ -40,6 +40,22 @@ class Targets(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+def check_pictures(inputs: DatasetFiles, *, plain: bool) -> None:
+    """Raise `InputError` if pictures are given and there are no features to compare them by.
+
+    Parameters
+    ----------
+    inputs : DatasetFiles
+    plain : bool
+        Whether categories themselves are decoded.
+    """
+    if inputs.pictures is not None and plain:
+        raise InputError(
+            "--pictures: categories themselves are decoded here, and no features that pictures could be compared "
+            "by; give --images and --candidates, or leave it out"
+        )
+
+
 class TargetFiles:
     """Images, or stores of their features, that targets are made from; without images, categories are the targets.
 
@@ -71,11 +87,8 @@ class TargetFiles:
             need_network = self._files.need_network or (self.pictures is not None and self.pictures.need_network)
             self._extractor = FeatureExtractor(network) if need_network else None
             self._files.check_alike(self._extractor, self.pictures)
-        elif self.pictures is not None:
-            raise InputError(
-                "--pictures: categories themselves are decoded here, and no features that pictures could be compared "
-                "by; give --images and --candidates, or leave it out"
-            )
+        else:
+            check_pictures(inputs, plain=True)
 
     @property
     def are_plain(self) -> bool:

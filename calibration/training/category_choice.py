@@ -137,7 +137,10 @@ def _of_ridge(
             model = DualRidge(penalty * X.shape[1]).fit_to(samples, Y[kept].astype(np.float64))
             of_penalty[left_out] = (model.predict(X[left_out]) - Y.mean(axis=0)) / np.maximum(Y.std(axis=0), 1e-12)
     best = max(predicted, key=lambda of_penalty: profile_correlation(of_penalty, Y).mean())
-    return _of_true(best, labels)
+    accuracy = _of_true(best, labels)
+    for kept, left_out in folds:
+        accuracy[left_out[~np.isin(labels[left_out], labels[kept])]] = np.nan
+    return accuracy
 
 
 def _of_true(scores: Float64Array, true: Array) -> Float64Array:
