@@ -21,23 +21,16 @@ import numpy as np
 
 from benchmarks.figures import print_all, shared_data, write_json
 from benchmarks.gap.intervals import Bootstrap, middle_95
+from benchmarks.gap.plain_folds import exchanged, fold_without, plain_candidates
 from benchmarks.gap.recordings import SETTINGS, Recording, read_haxby
 from calibration.decoders.settings import DecoderSettings
+from calibration.evaluation.accuracy import ranks_of
+from calibration.evaluation.evaluate import index_of
+from calibration.evaluation.predictions import decode_kind, fit_fold
 from calibration.metrics.statistics import wilson
-from calibration.parallel.progress import quiet
-from calibration.parallel.workers import workers
-from calibration.samples.assemble import samples_of
-from calibration.samples.plain import plain_stimuli
-from calibration.samples.preparation import GatheredRuns, denoise_runs
-from calibration.samples.runs import AlignedRun, CleanedRun
-from calibration.samples.study import CATEGORIES, CandidateFeatures, Samples
-from calibration.samples.whitening import TrainingSamples, Whitening
-from calibration.training.chosen_fit import Labelled, choose_and_train
-from calibration.training.penalty_choice import choose_left_out
+from calibration.samples.study import CandidateFeatures, Fold
 from rtgod.errors import InputError
-from rtgod.messages import BoolArray, Float64Array
-from rtgod.preprocessing.preprocessor import Noise
-from rtgod.settings import PipelineSettings
+from rtgod.messages import BoolArray
 
 #: Decoders that are tried, each tuned where it can be; the first is the one that is chosen among the others.
 DECODERS = ("auto", "ridge", "lda", "svm")
@@ -72,14 +65,14 @@ def figures_of(recording: Recording, n_folds: int = _N_FOLDS) -> dict[str, float
         Number of groups of runs that are left out in turn.
     """
     as_set = SETTINGS.model_copy(update={"response": SETTINGS.response.model_copy(update={"learn_peak": False})})
-    learned = [_denoised(recording, left_out, SETTINGS) for left_out in _folds(recording, n_folds)]
-    not_learned = [_denoised(recording, left_out, as_set) for left_out in _folds(recording, n_folds)]
-    right = {name: _right(learned, name) for name in DECODERS}
-    undelayed = _right(not_learned, "auto")
-    chance = _right([_exchanged(fold) for fold in learned], "auto")
-    runs = np.concatenate(
-        [np.full(len(recording.runs[run].trials), run) for fold in _folds(recording, n_folds) for run in fold]
-    )
+    left_out = [part.tolist() for part in np.array_split(np.arange(len(recording.runs)), n_folds)]
+    candidates = plain_candidates(recording.categories)
+    learned = [fold_without(recording, runs) for runs in left_out]
+    right = {name: _right(learned, candidates, name) for name in DECODERS}
+    undelayed = _right([fold_without(recording, runs, as_set) for runs in left_out], candidates, "auto")
+    shuffled = [replace(fold, training=exchanged(fold.training)) for fold in learned]
+    chance = _right(shuffled, candidates, "auto")
+    runs = np.concatenate([np.full(len(recording.runs[run].trials), run) for part in left_out for run in part])
     bootstrap = Bootstrap([runs])
     best = max(DECODERS[1:], key=lambda name: right[name].mean())
     figures: dict[str, float] = {"n_blocks": len(runs)}
@@ -95,57 +88,14 @@ def _figure(name: str, value: float, interval: Sequence[float]) -> dict[str, flo
     return {name: value, f"{name}_low": interval[0], f"{name}_high": interval[1]}
 
 
-def _folds(recording: Recording, n_folds: int) -> list[list[int]]:
-    return [part.tolist() for part in np.array_split(np.arange(len(recording.runs)), n_folds)]
-
-
-def _denoised(recording: Recording, left_out: Sequence[int], settings: PipelineSettings) -> GatheredRuns:
-    training = [run for number, run in enumerate(recording.runs) if number not in left_out]
-    test: list[AlignedRun] = [recording.runs[number] for number in left_out]
-    with workers(1) as pool:
-        return denoise_runs(training, test, recording.reference, Noise(), settings, pool, quiet, None)
-
-
-def _exchanged(fold: GatheredRuns) -> GatheredRuns:
-    """Exchange the categories of the training runs' trials within each run."""
-    rng = np.random.default_rng(0)
-
-    def exchanged(run: CleanedRun) -> CleanedRun:
-        order = rng.permutation(len(run.trials))
-        trials = [replace(trial, category=run.trials[i].category) for trial, i in zip(run.trials, order, strict=True)]
-        return replace(run, trials=tuple(trials))
-
-    return replace(fold, training=tuple(exchanged(run) for run in fold.training))
-
-
-def _right(folds: Sequence[GatheredRuns], decoder: str) -> BoolArray:
+def _right(folds: Sequence[Fold], candidates: CandidateFeatures, decoder: str) -> BoolArray:
     """Return whether the first category of each block's last ranking is its own, fold by fold, shape (n_blocks,)."""
-    return np.concatenate([_right_in(fold, DecoderSettings(name=decoder)) for fold in folds])
-
-
-def _right_in(fold: GatheredRuns, decoder: DecoderSettings) -> BoolArray:
-    training, test = _samples(fold.training), _samples(fold.test)
-    whitening = Whitening.of({run.run.run_id: run.noise for run in fold.training}, fold.settings.noise)
-    whitened = training.whitened(whitening.shape)
-    stimuli = plain_stimuli(training.categories)
-    candidates = CandidateFeatures(stimuli.candidate_ids, stimuli.candidate_ids, stimuli.candidates)
-    choice = choose_left_out(training.categories, training.runs, candidates)
-    labelled = Labelled(whitened.X, whitened.Y, training.categories, training.runs, choice)
-    of_training = TrainingSamples(training, whitening)
-    trained, _ = choose_and_train(labelled, decoder, quiet, whitened=lambda runs: of_training.whitened_complete(runs).X)
-    online, layer = trained.decoder(), trained.layers[CATEGORIES]
-    patterns = test.whitened(whitening.shape).X
-    units = np.stack([online.decode(0, pattern).layers[CATEGORIES] for pattern in patterns])
-    scores: Float64Array = (units - layer.unit_mean) / layer.unit_sd
-    return np.asarray(scores.argmax(axis=1) == candidates.positions(test.categories))
-
-
-def _samples(runs: Sequence[CleanedRun]) -> Samples:
-    stimuli = plain_stimuli(trial.category for run in runs for trial in run.trials)
-    samples = samples_of(runs, lambda trials: stimuli.of_categories([trial.category for trial in trials]))
-    if samples is None:
-        raise AssertionError("every run has trials")
-    return samples
+    found = []
+    for fold in map(Fold.complete_only, folds):
+        fitted = fit_fold(fold, SETTINGS.noise, DecoderSettings(name=decoder))
+        index = index_of(candidates, fitted, SETTINGS.ranking)
+        found.append(ranks_of(decode_kind(fold.tests["seen"], fitted, index, candidates).blocks) == 1)
+    return np.concatenate(found)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import print_all, shared_data, write_json
+from benchmarks.gap.plain_folds import exchanged, plain_candidates
 from benchmarks.gap.recordings import SETTINGS, Recording, read_haxby
 from benchmarks.gap.samples import learn_responses
 from calibration.decoders.settings import DecoderSettings
@@ -41,6 +42,7 @@ from calibration.training.left_out_predictions import windows_of
 from calibration.training.repeats import Averages, averages_of, with_repeats
 from rtgod.decoding.category_index import CategoryIndex, index_categories
 from rtgod.decoding.chances import Chances
+from rtgod.errors import InputError
 from rtgod.messages import Array, Float64Array
 from rtgod.preprocessing.preprocessor import Noise
 from rtgod.settings import NoiseSettings, RankingSettings
@@ -90,23 +92,12 @@ def samples_in(recording: Recording) -> tuple[Samples, Whitening]:
 
 def left_out_runs(samples: Samples, whitening: Whitening) -> LeftOutRuns:
     """Leave runs out in turn, as a calibration does."""
-    stimuli = plain_stimuli(samples.categories)
-    candidates = CandidateFeatures(stimuli.candidate_ids, stimuli.candidate_ids, stimuli.candidates)
+    candidates = plain_candidates(samples.categories)
     trained = train(samples.whitened(whitening.shape).X, samples.runs, samples.Y, _RIDGE, quiet)
     predicted = predict_left_out(samples, trained, _RIDGE, candidates, whitening)
     learned = learn_matching(predicted, trained, candidates, RankingSettings())
     index = index_categories(RankingSettings(), trained.layers, candidates.ids, candidates.features, None, plain=True)
     return LeftOutRuns(samples, candidates, predicted, learned, index)
-
-
-def exchanged(samples: Samples) -> Samples:
-    """Exchange categories among the blocks of each run."""
-    rng, order = np.random.default_rng(0), np.arange(len(samples))
-    for run in set(samples.runs):
-        rows = np.flatnonzero(np.array(samples.runs) == run)
-        order[rows] = rng.permutation(rows)
-    categories = tuple(samples.categories[row] for row in order)
-    return replace(samples, categories=categories, Y={layer: Y[order] for layer, Y in samples.Y.items()})
 
 
 def by_volume(found: LeftOutRuns) -> dict[str, float]:
@@ -243,7 +234,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=shared_data() / "haxby2001", help="default: %(default)s")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args(arguments)
-    samples, whitening = samples_in(read_haxby(options.data))
+    try:
+        recording = read_haxby(options.data)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    samples, whitening = samples_in(recording)
     found, null = left_out_runs(samples, whitening), left_out_runs(exchanged(samples), whitening)
     figures: dict[str, float | str] = {
         **by_volume(found), **decisions(found), **combination_gain(found), **repeats(found), **begun_repeats(found)

@@ -425,8 +425,7 @@ def _settings_saved(header: Mapping[str, Any]) -> PipelineSettings:
     """Read a bundle's settings; what one of an older version does not say is as it was, so that its journals replay.
 
     From before crosstalk was limited, there is no limit; from before the search was chosen by bytes, candidates beyond
-    `_EXACT_UP_TO` are sought on a shortlist; from before repeats
-    were weighted, they count equally.
+    `_EXACT_UP_TO` are sought on a shortlist; from before repeats were weighted, they count equally.
     """
     settings = PipelineSettings.model_validate(header["settings"])
     response, window, ranking = settings.response, settings.window, settings.ranking

@@ -95,7 +95,6 @@ def calibrate(
     with needs_calibration():
         from calibration.datasets.dataset_files import DatasetOptions, find_training
         from calibration.parallel.workers import workers
-        from calibration.samples.targets import check_pictures
         from calibration.training.calibrate import calibrate as run_calibration
         from calibration.training.chosen_fit import check_decoder
         from calibration.training.dry_run import plan_calibration
@@ -128,9 +127,7 @@ def calibrate(
     with console.status("reading what is there"):
         inputs = find_training(dataset_options)
     say_found(inputs, plain_categories)
-    plain = inputs.images is None or inputs.candidates is None
-    check_decoder(trained, plain=plain)
-    check_pictures(inputs, plain=plain)
+    check_decoder(trained, plain=inputs.are_plain)
     if inputs.pictures is not None:
         _say_pictures(inputs.pictures)
     if inputs.images is None and (

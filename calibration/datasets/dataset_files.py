@@ -132,6 +132,11 @@ class DatasetFiles:
     missing: tuple[str, ...] = ()
 
     @property
+    def are_plain(self) -> bool:
+        """Whether the categories themselves are decoded."""
+        return self.images is None or self.candidates is None
+
+    @property
     def region(self) -> Region | None:
         """Voxels to decode from; None for the head's."""
         return next(iter(self.regions.values()), None)

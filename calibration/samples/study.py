@@ -133,6 +133,11 @@ class Samples:
         """Return the number of samples."""
         return len(self.runs)
 
+    @property
+    def is_imagined(self) -> BoolArray:
+        """Whether each sample's trial asked to imagine its category, shape (n_samples,), bool."""
+        return np.array(self.imagined or [False] * len(self), bool)
+
     def select(self, rows: Int32Array | BoolArray) -> Samples:
         """Select samples by their rows or by a mask.
 

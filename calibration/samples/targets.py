@@ -40,16 +40,14 @@ class Targets(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def check_pictures(inputs: DatasetFiles, *, plain: bool) -> None:
+def check_pictures(inputs: DatasetFiles) -> None:
     """Raise `InputError` if pictures are given and there are no features to compare them by.
 
     Parameters
     ----------
     inputs : DatasetFiles
-    plain : bool
-        Whether categories themselves are decoded.
     """
-    if inputs.pictures is not None and plain:
+    if inputs.pictures is not None and inputs.are_plain:
         raise InputError(
             "--pictures: categories themselves are decoded here, and no features that pictures could be compared "
             "by; give --images and --candidates, or leave it out"
@@ -88,7 +86,7 @@ class TargetFiles:
             self._extractor = FeatureExtractor(network) if need_network else None
             self._files.check_alike(self._extractor, self.pictures)
         else:
-            check_pictures(inputs, plain=True)
+            check_pictures(inputs)
 
     @property
     def are_plain(self) -> bool:

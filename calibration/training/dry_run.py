@@ -16,6 +16,7 @@ from calibration.features.shown_images import find_shown
 from calibration.features.store import FeatureStore, is_store
 from calibration.samples.plain import check_repeated
 from calibration.samples.study import check_halves
+from calibration.samples.targets import check_pictures
 from calibration.training.planned_runs import (
     PlannedRun,
     Problems,
@@ -127,9 +128,11 @@ def plan_calibration(inputs: DatasetFiles, settings: PipelineSettings) -> Plan:
     problems = Problems()
     runs, notes = open_runs(inputs.training, settings, problems)
     notes += called_otherwise(runs, inputs.subject)
-    plain = inputs.images is None or inputs.candidates is None
+    plain = inputs.are_plain
     with problems:
         check_matching(settings.ranking, plain)
+    with problems:
+        check_pictures(inputs)
     if not plain:
         with problems:
             _check_enough(inputs)
@@ -175,7 +178,7 @@ def plan_study(inputs: DatasetFiles, settings: PipelineSettings) -> Plan:
         notes += check_images(inputs.training[0], runs, inputs.region, settings, problems, options)
     notes += notes_on_early(runs, settings)
     with problems:
-        check_matching(settings.ranking, inputs.images is None or inputs.candidates is None)
+        check_matching(settings.ranking, inputs.are_plain)
     if inputs.images is None or inputs.candidates is None:
         notes += notes_on_runs_alone(training) if training else ()
     elif not inputs.images.exists():
@@ -215,7 +218,7 @@ def _plan(
         shown=shown,
         candidates=candidates,
         not_ranked=tuple(category for category in categories if category not in candidates),
-        plain=inputs.images is None or inputs.candidates is None,
+        plain=inputs.are_plain,
         problems=tuple(problems.found),
         notes=tuple(dict.fromkeys(notes)),
     )

@@ -1,4 +1,4 @@
-"""Folds that leave out whole groups, or a part of every category."""
+"""Folds that leave out whole groups, or a part of every category; and rows that stand for all."""
 
 from __future__ import annotations
 
@@ -59,3 +59,14 @@ def parts_of_one_run(categories: Sequence[str]) -> list[int]:
         parts.append(seen[category] * n_parts // counts[category])
         seen[category] += 1
     return parts
+
+
+def evenly(rows: Array, most: int) -> Array:
+    """Keep no more than `most` of the rows, evenly spaced.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows,), int
+    most : int
+    """
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]

@@ -13,6 +13,7 @@ from calibration.samples.study import CandidateFeatures, Samples
 from calibration.samples.whitening import Whitening
 from calibration.training.confidence import FEWEST_GROUPS, FittedChances, Rankings, fit_chances
 from calibration.training.fit import Trained
+from calibration.training.folds import evenly
 from calibration.training.layer_weights import LayerWeights, learn_layer_weights
 from calibration.training.left_out_predictions import (
     LeftOutPredictor,
@@ -24,11 +25,11 @@ from calibration.training.left_out_predictions import (
 from calibration.training.presence import LearnedPresence, PresenceLearner
 from calibration.training.repeats import averages_of, with_repeats
 from calibration.training.standardising import (
+    MOST_WINDOWS,
     LearnedStandardisation,
     LeftOutScores,
     Moments,
     choose,
-    evenly,
     lacking,
 )
 from rtgod.decoding.category_index import CategoryIndex, index_categories
@@ -199,7 +200,7 @@ def learn_matching(
             standardised = replace(standardised, standardisation=whole.select(everything.positions(candidates.ids)))
     index = matcher.index(categories, standardisation)
     learner = _ChancesLearner(samples, candidates, categories, index, without_run, without_both, left_out.presence)
-    imagined = np.array(samples.imagined or [False] * len(samples))
+    imagined = samples.is_imagined
     return Learned(
         learner.chances(~imagined),
         weights,
@@ -276,7 +277,7 @@ class _StandardisationLearner:
 
     def _moments_of_all(self) -> Moments:
         """Sum the scores of all candidates for windows of other categories, some candidates at a time."""
-        rows = evenly(np.flatnonzero(self.without_run.fold >= 0))
+        rows = evenly(np.flatnonzero(self.without_run.fold >= 0), MOST_WINDOWS)
         decoded = {layer: values[rows] for layer, values in self.without_run.layers.items()}
         labels = np.array([self.samples.categories[row] for row in windows_of(self.samples).of[rows]])
         together = np.zeros(len(rows), np.int64)
@@ -292,8 +293,7 @@ class _StandardisationLearner:
     def _left_out_scores(self, predictions: Predictions, *, new: bool, imagined: bool) -> LeftOutScores:
         """Score all categories for the windows of one kind, and keep the scores for complete samples."""
         samples, windows, ids = self.samples, windows_of(self.samples), self.categories.ids
-        flags = np.array(samples.imagined or [False] * len(samples))
-        rows = np.flatnonzero((predictions.fold >= 0) & (flags[windows.of] == imagined))
+        rows = np.flatnonzero((predictions.fold >= 0) & (samples.is_imagined[windows.of] == imagined))
         if not new:
             rows = rows[self.candidates.positions(samples.categories)[windows.of[rows]] >= 0]
         rows = evenly(rows, _MOST_RANKINGS)
@@ -391,7 +391,7 @@ class _ChancesLearner:
         is_new = [new_of_fold[predictions.fold[window]] for window in usable]
         fits = [bool(marks[position[windows.of[window]]]) == new for window, marks in zip(usable, is_new, strict=True)]
         usable, is_new = usable[fits], [marks for marks, fit in zip(is_new, fits, strict=True) if fit]
-        judged = np.unique(np.linspace(0, len(usable) - 1, min(_MOST_RANKINGS, len(usable))).round().astype(int))
+        judged = evenly(np.arange(len(usable)), _MOST_RANKINGS)
         chosen = usable[judged]
         rows = windows.of[chosen]
         return Rankings(

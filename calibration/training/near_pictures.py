@@ -13,6 +13,7 @@ import numpy as np
 
 from calibration.training.confidence import FEWEST_GROUPS, FittedChances, Rankings, fit_chances
 from calibration.training.fit import Trained
+from calibration.training.folds import evenly
 from calibration.training.held_out_rankings import LeftOut
 from calibration.training.left_out_predictions import Predictions, windows_of
 from rtgod.decoding.chances import NEW
@@ -116,7 +117,7 @@ class _Matcher:
         shown = matched_rows(left_out.samples.Y, trained.layers, weights)
         basis = None
         if shown.shape[1] > MOST_DIMENSIONS:
-            seen = np.unique(shown[~_imagined(left_out)], axis=0)
+            seen = np.unique(shown[~left_out.samples.is_imagined], axis=0)
             basis = _directions(seen if len(seen) else shown, MOST_DIMENSIONS)
         return cls(trained, weights, shown, basis)
 
@@ -176,10 +177,9 @@ class _Trials:
     def of(cls, left_out: LeftOut, matcher: _Matcher, other_rows: Float32Array) -> _Trials:
         samples, all_windows = left_out.samples, windows_of(left_out.samples)
         predictions: Predictions = left_out.without_both or left_out.without_run
-        seen = ~_imagined(left_out)
+        seen = ~samples.is_imagined
         windows = np.flatnonzero((predictions.fold >= 0) & seen[all_windows.of])
-        spaced = np.linspace(0, len(windows) - 1, min(_MOST_RANKINGS, len(windows))).round().astype(int)
-        windows = windows[np.unique(spaced)] if len(windows) else windows
+        windows = evenly(windows, _MOST_RANKINGS)
         trial = all_windows.of[windows]
         queries = matcher.matched({layer: values[windows] for layer, values in predictions.layers.items()})
         own_rows = matcher.shown[trial]
@@ -246,10 +246,6 @@ def _of_others(categories: tuple[str, ...], trial: Array) -> Array:
         still = (labels[chosen] == labels) & (labels[shifted] != labels)
         chosen[still] = shifted[still]
     return chosen
-
-
-def _imagined(left_out: LeftOut) -> Array:
-    return np.array(left_out.samples.imagined or [False] * len(left_out.samples), bool)
 
 
 def _notes(

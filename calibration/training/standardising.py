@@ -27,7 +27,7 @@ _IN_WORDS: Mapping[Amount, str] = {
 #: Fewest trials, runs, categories and candidates to learn from.
 _FEWEST = {"trials": 10, "runs": 2, "categories": 5, "candidates": 3}
 #: Most windows that spreads are taken over.
-_MOST_WINDOWS = 1000
+MOST_WINDOWS = 1000
 #: Candidates among which the true one should be first, by which amounts are compared.
 _AMONG = 50
 #: Standard errors by which an amount must be better than none.
@@ -141,17 +141,6 @@ class LearnedStandardisation:
     note: str
     gain: float = 0.0
     error: float = 0.0
-
-
-def evenly(rows: Array, most: int = _MOST_WINDOWS) -> Array:
-    """Keep no more than `most` of the rows, evenly spaced.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n_rows,), int
-    most : int
-    """
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]
 
 
 def choose(left_out: Mapping[str, LeftOutScores]) -> tuple[Amount, str, float, float]:

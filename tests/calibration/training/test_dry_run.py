@@ -147,6 +147,13 @@ def test_a_run_of_somebody_else_is_refused(tmp_path):
     assert "runs of different subjects (01 in sub-01_run-1, sub-1_run-2; 02 in sub-02_run-3)" in found[0].problems[0]
 
 
+def test_pictures_without_features_to_compare_them_by_are_a_problem_beforehand(planned, tmp_path):
+    plain = replace(planned, images=None, candidates=None)
+    assert plan_calibration(plain, SETTINGS).problems == ()
+    (problem,) = plan_calibration(replace(plain, pictures=tmp_path), SETTINGS).problems
+    assert problem.startswith("--pictures: categories themselves are decoded here")
+
+
 def test_every_problem_is_told_at_once(planned, tmp_path):
     inputs = with_run(planned, tmp_path, np.zeros((*SHAPE, N_VOLUMES), np.int16), tr_s=2.0)
     (tmp_path / "broken_bold.nii.gz").write_bytes(b"no image")

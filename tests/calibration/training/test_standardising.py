@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from calibration.training.standardising import LeftOutScores, Moments, choose, evenly, lacking
+from calibration.training.folds import evenly
+from calibration.training.standardising import LeftOutScores, Moments, choose, lacking
 
 N_CANDIDATES, N_CATEGORIES, PER_CATEGORY = 60, 30, 8
 
